@@ -1,0 +1,1 @@
+"""F1: the only SQL. Named queries in sql/, migrations, the pool, the checkpoint saver, one repository per noun."""

