@@ -1,0 +1,316 @@
+"""The lives of runs: every transition is one transaction over the run's row, its thread, its log and its job.
+
+A claim gives a lease and a new fence; whoever writes for a run proves its fence in the same transaction, so a process that was
+paused beyond its lease changes nothing. Time in leases is the database's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from psycopg.types.json import Jsonb
+
+from domain.errors import Conflict, NotFound, StaleFence
+from domain.ids import AssistantId, OrganizationId, RunId, ThreadId, TraceId, UserId
+from domain.runs import MultitaskStrategy, Run, RunStatus, ThreadStatus
+from domain.text import clean_json
+from domain.tools import ToolFailure, ToolResult
+from jobs.queue import Queue
+from storage import children, events, tool_calls
+from storage.database import SET_ENGINE, Connection, Database
+from storage.queries import load
+from storage.runs import run_of
+
+Q = load("runs")
+_THREAD_AFTER: dict[RunStatus, ThreadStatus] = {"error": "error", "timeout": "error"}
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A run to accept. `create_thread` makes the thread with it; `idempotency_key` makes repeats of the request one run."""
+
+    run_id: RunId
+    thread_id: ThreadId
+    organization_id: OrganizationId
+    user_id: UserId
+    see_all_threads: bool
+    """Whether the caller may run on threads of other users of the organisation."""
+    assistant_id: AssistantId
+    graph_id: str
+    trace_id: TraceId
+    kwargs: dict[str, Any]
+    metadata: dict[str, Any]
+    multitask_strategy: MultitaskStrategy
+    create_thread: bool
+    thread_metadata: dict[str, Any]
+    idempotency_key: str | None
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lease on a run."""
+
+    run_id: RunId
+    organization_id: OrganizationId
+    fence: int
+    attempt: int
+    job_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """`run` is the accepted run, or the one an earlier request with the same key made; `claim` what this replica now holds."""
+
+    run: Run
+    claim: Claim | None
+
+
+class JobEngine:
+    """Transitions of runs for one replica, named `holder` in its leases."""
+
+    def __init__(self, db: Database, *, holder: str, lease_seconds: float) -> None:
+        self._db = db
+        self._holder = holder
+        self._lease_seconds = lease_seconds
+        self._worker_id: int | None = None
+
+    async def start(self) -> None:
+        """Register this replica with the queue."""
+        async with self._db.engine() as conn:
+            self._worker_id = await Queue(conn).register_worker()
+
+    async def stop(self) -> None:
+        if self._worker_id is not None:
+            async with self._db.engine() as conn:
+                await Queue(conn).unregister_worker(self._worker_id)
+
+    async def accept(self, new: Submission, *, claim: bool) -> Accepted:
+        """Record a run and its job and, with `claim`, take the next eligible job, all in one transaction.
+
+        Raises NotFound for a thread that isn't the caller's, Conflict for a busy thread under `reject`, for a child thread, and
+        for an idempotency key that came with another body.
+        """
+        async with self._db.tenant(new.organization_id) as conn:
+            if new.idempotency_key is not None and (known := await self._by_key(conn, new)):
+                return Accepted(known, None)
+            await self._thread(conn, new)
+            row = await self._insert(conn, new)
+            if new.idempotency_key is not None and not await self._remember(conn, new):
+                raise _Repeated
+            await conn.execute(SET_ENGINE)
+            await Queue(conn).put(new.run_id, new.thread_id)
+            claimed = await self._claim(conn) if claim else None
+        return Accepted(run_of(row), claimed)
+
+    async def submit(self, new: Submission, *, claim: bool) -> Accepted:
+        """`accept`, where a concurrent request with the same idempotency key may win: then its run is returned."""
+        try:
+            return await self.accept(new, claim=claim)
+        except _Repeated:
+            return await self.accept(new, claim=claim)
+
+    async def _by_key(self, conn: Connection, new: Submission) -> Run | None:
+        cursor = await conn.execute(
+            Q["by_idempotency_key"].encode(),
+            {"organization_id": new.organization_id, "user_id": new.user_id, "key": new.idempotency_key},
+        )
+        row = await cursor.fetchone()
+        if row is None:
+            return None
+        if row["fingerprint"] != new.fingerprint:
+            raise Conflict(
+                "This Idempotency-Key came before with another request; use a new key for a new request.",
+                key=new.idempotency_key,
+            )
+        return run_of(row)
+
+    async def _thread(self, conn: Connection, new: Submission) -> None:
+        if new.create_thread:
+            await conn.execute(
+                Q["create_thread"].encode(),
+                {
+                    "thread_id": new.thread_id,
+                    "organization_id": new.organization_id,
+                    "user_id": new.user_id,
+                    "metadata": Jsonb(clean_json(new.thread_metadata)),
+                },
+            )
+        cursor = await conn.execute(Q["lock_thread"].encode(), {"thread_id": new.thread_id})
+        thread = await cursor.fetchone()
+        if thread is None or not (new.see_all_threads or thread["user_id"] == new.user_id):
+            raise NotFound("thread", new.thread_id)
+        if thread["parent_thread_id"] is not None:
+            raise Conflict(
+                "This is a child conversation; run on its parent, which hands the message to the active child.",
+                parent_thread_id=thread["parent_thread_id"],
+            )
+        if new.multitask_strategy == "reject":
+            cursor = await conn.execute(Q["unfinished"].encode(), {"thread_id": new.thread_id})
+            counted = await cursor.fetchone()
+            if counted and counted["runs"]:
+                raise Conflict(
+                    "The thread has an unfinished run; wait for it, cancel it, or use multitask_strategy 'enqueue'.",
+                    thread_id=new.thread_id,
+                )
+
+    async def _insert(self, conn: Connection, new: Submission) -> dict[str, Any]:
+        cursor = await conn.execute(
+            Q["insert"].encode(),
+            {
+                "run_id": new.run_id,
+                "organization_id": new.organization_id,
+                "thread_id": new.thread_id,
+                "user_id": new.user_id,
+                "assistant_id": new.assistant_id,
+                "graph_id": new.graph_id,
+                "trace_id": new.trace_id,
+                "kwargs": Jsonb(new.kwargs),
+                "metadata": Jsonb(new.metadata),
+                "multitask_strategy": new.multitask_strategy,
+            },
+        )
+        await conn.execute(
+            Q["mark_busy"].encode(),
+            {
+                "thread_id": new.thread_id,
+                "metadata": Jsonb({"graph_id": new.graph_id, "assistant_id": new.assistant_id}),
+            },
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        return row
+
+    async def _remember(self, conn: Connection, new: Submission) -> bool:
+        cursor = await conn.execute(
+            Q["remember_key"].encode(),
+            {
+                "organization_id": new.organization_id,
+                "user_id": new.user_id,
+                "key": new.idempotency_key,
+                "fingerprint": new.fingerprint,
+                "run_id": new.run_id,
+            },
+        )
+        return await cursor.fetchone() is not None
+
+    async def claim_next(self) -> Claim | None:
+        """Take the next eligible job, whoever accepted it; None where there is none."""
+        async with self._db.engine() as conn:
+            return await self._claim(conn)
+
+    async def _claim(self, conn: Connection) -> Claim | None:
+        assert self._worker_id is not None, "start() registers the replica"
+        queue = Queue(conn)
+        while taken := await queue.take(self._worker_id):
+            job_id, run_id = taken
+            cursor = await conn.execute(
+                Q["claim"].encode(),
+                {"run_id": run_id, "job_id": job_id, "holder": self._holder, "lease_seconds": self._lease_seconds},
+            )
+            if row := await cursor.fetchone():
+                return Claim(job_id=job_id, **row)
+            await queue.done(job_id)  # the run was cancelled or deleted while it waited
+        return None
+
+    async def extend(self, claim: Claim) -> bool:
+        """Keep the lease. Returns whether a cancel was requested. Raises StaleFence where the run was taken over."""
+        async with self._db.engine() as conn:
+            cursor = await conn.execute(
+                Q["extend_lease"].encode(),
+                {"run_id": claim.run_id, "fence": claim.fence, "lease_seconds": self._lease_seconds},
+            )
+            row = await cursor.fetchone()
+        if row is None:
+            raise StaleFence(f"Run {claim.run_id} is held by another process.", run_id=claim.run_id)
+        return bool(row["cancel_requested"])
+
+    async def finish(
+        self,
+        claim: Claim,
+        thread_id: ThreadId,
+        status: RunStatus,
+        log: Sequence[tuple[int, dict[str, Any]]],
+        *,
+        error: dict[str, Any] | None = None,
+        claim_next: bool,
+    ) -> Claim | None:
+        """End a run: its last events (the terminal one last), its row, its open tool calls, its thread, its job; take the next.
+
+        Raises StaleFence, having changed nothing, where the run was taken over.
+        """
+        async with self._db.tenant(claim.organization_id) as conn:
+            cursor = await conn.execute(
+                Q["finish"].encode(),
+                {"run_id": claim.run_id, "fence": claim.fence, "status": status, "error": Jsonb(error) if error else None},
+            )
+            if await cursor.fetchone() is None:
+                raise StaleFence(f"Run {claim.run_id} is held by another process.", run_id=claim.run_id)
+            await events.append(conn, claim.organization_id, thread_id, claim.run_id, list(log), terminal=True)
+            if status != "success":
+                await tool_calls.abandon(conn, claim.run_id, _abandoned(status))
+                await children.fail_waiting(conn, thread_id)
+            await self._settle(conn, thread_id, status)
+            await conn.execute(SET_ENGINE)
+            await Queue(conn).done(claim.job_id)
+            return await self._claim(conn) if claim_next else None
+
+    async def _settle(self, conn: Connection, thread_id: ThreadId, status: RunStatus) -> None:
+        await conn.execute(
+            Q["settle_thread"].encode(), {"thread_id": thread_id, "status": _THREAD_AFTER.get(status, "idle")}
+        )
+
+    async def cancel(
+        self, organization_id: OrganizationId, run: Run, log: Sequence[tuple[int, dict[str, Any]]]
+    ) -> RunStatus:
+        """Request the end of a run. One that still waits is over at once, with `log` as its only events; returns the status.
+
+        `log` is given without sequence numbers of its own: they are taken from the thread here.
+        """
+        async with self._db.tenant(organization_id) as conn:
+            await conn.execute(Q["lock_thread"].encode(), {"thread_id": run.thread_id})
+            cursor = await conn.execute(Q["request_cancel"].encode(), {"run_id": run.run_id})
+            row = await cursor.fetchone()
+            if row is None or row["status"] == "running":
+                return "running" if row else run.status
+            cursor = await conn.execute(Q["finish_pending"].encode(), {"run_id": run.run_id})
+            if await cursor.fetchone() is not None:
+                cursor = await conn.execute(events.Q["last_seq"].encode(), {"thread_id": run.thread_id})
+                last = await cursor.fetchone()
+                first = int(last["last_seq"]) + 1 if last else 1
+                numbered = [(first + n, event) for n, (_, event) in enumerate(log)]
+                await events.append(conn, organization_id, run.thread_id, run.run_id, numbered, terminal=True)
+                await self._settle(conn, run.thread_id, "interrupted")
+        return "interrupted"
+
+    async def sweep(self, *, limit: int = 50) -> int:
+        """Put runs with an expired lease back into the queue. Returns how many. Any replica may call it, at any time."""
+        async with self._db.engine() as conn:
+            cursor = await conn.execute(Q["expired"].encode(), {"limit": limit})
+            expired = await cursor.fetchall()
+            queue = Queue(conn)
+            for row in expired:
+                await conn.execute(Q["requeue"].encode(), {"run_id": row["run_id"]})
+                await queue.put_back(int(row["job_id"]))
+        return len(expired)
+
+
+class _Repeated(Exception):
+    """A concurrent request with the same idempotency key committed first; ours is rolled back."""
+
+
+def _abandoned(status: RunStatus) -> ToolResult:
+    code = "cancelled" if status == "interrupted" else "run_failed"
+    return ToolResult(status="error", content="", error=ToolFailure(code=code, message="The run ended before the call did."))
+
+
+def fingerprint(body: dict[str, Any]) -> str:
+    """What an idempotency key is tied to: the canonical form of the request."""
+    import hashlib
+
+    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+

@@ -1,0 +1,87 @@
+"""The durable log of run events: one row a flush, `seq` gapless per thread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from domain.errors import StaleFence
+from domain.ids import OrganizationId, RunId, ThreadId
+from domain.runs import Event
+from storage.database import Connection, Database
+from storage.queries import load
+
+Q = load("events")
+RUNS = load("runs")
+
+
+async def append(
+    conn: Connection,
+    organization_id: OrganizationId,
+    thread_id: ThreadId,
+    run_id: RunId,
+    events: list[tuple[int, dict[str, Any]]],
+    *,
+    terminal: bool,
+) -> None:
+    """Append events, given as (seq, {method, ns, data}) in order, within the caller's transaction.
+
+    Raises StaleFence where the thread's log has moved on without us, which only another holder of the run can have done.
+    """
+    cursor = await conn.execute(
+        Q["append"].encode(),
+        {
+            "organization_id": organization_id,
+            "thread_id": thread_id,
+            "run_id": run_id,
+            "seq_first": events[0][0],
+            "seq_last": events[-1][0],
+            "terminal": terminal,
+            "events": Jsonb([event for _, event in events]),
+        },
+    )
+    if await cursor.fetchone() is None:
+        raise StaleFence(f"The log of thread {thread_id} has moved on.", run_id=run_id)
+
+
+class Events:
+    """Reading and writing the log."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def append(
+        self,
+        organization_id: OrganizationId,
+        thread_id: ThreadId,
+        run_id: RunId,
+        fence: int,
+        events: list[tuple[int, dict[str, Any]]],
+    ) -> None:
+        """One flush in its own fenced transaction. Raises StaleFence."""
+        async with self._db.tenant(organization_id) as conn:
+            await conn.execute(RUNS["assert_fence"].encode(), [run_id, fence])
+            await append(conn, organization_id, thread_id, run_id, events, terminal=False)
+
+    async def last_seq(self, organization_id: OrganizationId, thread_id: ThreadId) -> int:
+        """The thread's last sequence number; 0 where nothing was logged or the thread is gone."""
+        row = await self._db.fetch_one(organization_id, Q["last_seq"], {"thread_id": thread_id})
+        return int(row["last_seq"]) if row else 0
+
+    async def after(self, organization_id: OrganizationId, run_id: RunId, after_seq: int) -> list[Event]:
+        """A run's events with seq > after_seq, in order, as they were stored (data is JSON)."""
+        rows = await self._db.fetch_all(organization_id, Q["after"], {"run_id": run_id, "after": after_seq})
+        return [
+            Event(
+                seq=seq,
+                run_id=run_id,
+                method=stored["method"],
+                ns=tuple(stored["ns"]),
+                data=stored["data"],
+                terminal=row["terminal"] and seq == row["seq_last"],
+            )
+            for row in rows
+            for seq, stored in enumerate(row["events"], row["seq_first"])
+            if seq > after_seq
+        ]

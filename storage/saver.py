@@ -1,0 +1,98 @@
+"""The LangGraph saver under tenancy: every statement is one organisation's, every write of a run carries its fence.
+
+`AsyncPostgresSaver` with `_cursor` replaced: no process-wide lock (it costs 2.8x throughput locally), the tenant setting and the
+fence check in the same pipeline as the statements, a pool per process. `thread_id` is "{organization}:{thread}"; the policies
+of the checkpoint tables compare that prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from psycopg import AsyncCursor, DatabaseError
+from psycopg.rows import DictRow, dict_row
+
+from domain.errors import ConsiliumError, StaleFence
+from domain.ids import OrganizationId, RunId, ThreadId
+from storage.database import SET_TENANT, Pool
+from storage.queries import load
+
+Q = load("runs")
+FENCE_LOST = "CN001"
+
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """On whose behalf this task works; with a run, its writes are fenced."""
+
+    organization_id: OrganizationId
+    run_id: RunId | None = None
+    fence: int | None = None
+
+
+_acting: ContextVar[Acting | None] = ContextVar("acting", default=None)
+
+
+@contextmanager
+def acting_for(
+    organization_id: OrganizationId, run_id: RunId | None = None, fence: int | None = None
+) -> Iterator[Acting]:
+    """Within the block (and tasks started in it) the saver works for this organisation, fenced where a run is given."""
+    acting = Acting(organization_id, run_id, fence)
+    token = _acting.set(acting)
+    try:
+        yield acting
+    finally:
+        _acting.reset(token)
+
+
+def checkpoint_thread(organization_id: OrganizationId, thread_id: ThreadId) -> str:
+    """The saver's thread_id of a thread."""
+    return f"{organization_id}:{thread_id}"
+
+
+def public_thread(checkpoint_thread_id: str) -> ThreadId:
+    """The thread of a saver's thread_id."""
+    return ThreadId(checkpoint_thread_id.rpartition(":")[2])
+
+
+class TenantSaver(AsyncPostgresSaver):
+    """Checkpoints of the acting organisation. Raises StaleFence where the run has been taken over, before anything is written."""
+
+    def __init__(self, pool: Pool) -> None:
+        # Strict: only LangGraph's and langchain-core's own value types are revived; a crafted blob can't name another.
+        super().__init__(conn=pool, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+        self.pool = pool
+
+    @asynccontextmanager
+    async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
+        """`pipeline` is set by the base class exactly for writes, which are the ones to fence."""
+        acting = _acting.get()
+        if acting is None:
+            raise ConsiliumError("a checkpoint was touched outside acting_for(); this is a fault of ours")
+        try:
+            async with self.pool.connection() as conn, conn.pipeline():
+                await conn.execute(SET_TENANT, [acting.organization_id])
+                if pipeline and acting.run_id is not None:
+                    await conn.execute(Q["assert_fence"].encode(), [acting.run_id, acting.fence])
+                async with conn.cursor(binary=True, row_factory=dict_row) as cursor:
+                    yield cursor
+        except DatabaseError as refused:
+            if refused.sqlstate == FENCE_LOST:
+                raise StaleFence(f"Run {acting.run_id} is held by another process.", run_id=acting.run_id) from refused
+            raise
+
+    async def setup(self) -> None:
+        """Nothing: our migrations make the tables."""
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Delete whole threads. `keep_latest` is impossible for threads with a DeltaChannel, which all of ours have."""
+        if strategy != "delete":
+            raise NotImplementedError("only strategy='delete': our threads use a DeltaChannel")
+        for thread_id in thread_ids:
+            await self.adelete_thread(thread_id)

@@ -1,0 +1,17 @@
+-- name: append
+-- One flush of a run's log; the thread's counter moves with it.
+WITH moved AS (
+    UPDATE threads SET last_seq = %(seq_last)s WHERE thread_id = %(thread_id)s AND last_seq = %(seq_first)s - 1 RETURNING thread_id
+)
+INSERT INTO run_events (organization_id, thread_id, run_id, seq_first, seq_last, terminal, events)
+SELECT %(organization_id)s, thread_id, %(run_id)s, %(seq_first)s, %(seq_last)s, %(terminal)s, %(events)s FROM moved
+RETURNING seq_last;
+
+-- name: last_seq
+-- The last sequence number of a thread's log.
+SELECT last_seq FROM threads WHERE thread_id = %(thread_id)s;
+
+-- name: after
+-- The flushes of one run that reach past a sequence number, in order.
+SELECT seq_first, seq_last, terminal, events FROM run_events
+WHERE run_id = %(run_id)s AND seq_last > %(after)s ORDER BY seq_first;

@@ -1,0 +1,108 @@
+-- name: assert_fence
+-- Fails with CN001 unless the run is held with this fence.
+SELECT assert_fence(%s::uuid, %s::bigint);
+
+-- name: lock_thread
+-- The thread, locked until the transaction ends, so that submits on one thread come one by one.
+SELECT thread_id, user_id, parent_thread_id, root_thread_id, child_status FROM threads WHERE thread_id = %(thread_id)s FOR UPDATE;
+
+-- name: create_thread
+-- A thread that comes into being with its first run; nothing where the id is taken.
+INSERT INTO threads (thread_id, organization_id, user_id, metadata)
+VALUES (%(thread_id)s, %(organization_id)s, %(user_id)s, %(metadata)s)
+ON CONFLICT (thread_id) DO NOTHING
+RETURNING thread_id;
+
+-- name: unfinished
+-- How many runs of the thread are not over.
+SELECT count(*) AS runs FROM runs WHERE thread_id = %(thread_id)s AND status IN ('pending', 'running');
+
+-- name: by_idempotency_key
+-- The run an earlier request with this key made, and that request's fingerprint.
+SELECT k.fingerprint, r.* FROM idempotency_keys k JOIN runs r USING (run_id)
+WHERE k.organization_id = %(organization_id)s AND k.user_id = %(user_id)s AND k.key = %(key)s;
+
+-- name: remember_key
+-- Ties a key to the run; nothing where a concurrent request was first.
+INSERT INTO idempotency_keys (organization_id, user_id, key, fingerprint, run_id)
+VALUES (%(organization_id)s, %(user_id)s, %(key)s, %(fingerprint)s, %(run_id)s)
+ON CONFLICT DO NOTHING
+RETURNING run_id;
+
+-- name: insert
+-- A pending run.
+INSERT INTO runs (run_id, organization_id, thread_id, user_id, assistant_id, graph_id, trace_id, kwargs, metadata,
+                  multitask_strategy)
+VALUES (%(run_id)s, %(organization_id)s, %(thread_id)s, %(user_id)s, %(assistant_id)s, %(graph_id)s, %(trace_id)s, %(kwargs)s,
+        %(metadata)s, %(multitask_strategy)s)
+RETURNING *;
+
+-- name: mark_busy
+-- The thread has an unfinished run; its metadata say which assistant last worked in it.
+UPDATE threads SET status = 'busy', updated_at = now(), metadata = metadata || %(metadata)s WHERE thread_id = %(thread_id)s;
+
+-- name: claim
+-- (engine) Take the lease of a fetched run: a new fence, another attempt. Nothing where the run is over.
+UPDATE runs SET status = 'running', fence = fence + 1, attempt = attempt + 1, holder = %(holder)s, job_id = %(job_id)s,
+       lease_until = now() + make_interval(secs => %(lease_seconds)s), updated_at = now()
+WHERE run_id = %(run_id)s AND status IN ('pending', 'running')
+RETURNING run_id, organization_id, fence, attempt;
+
+-- name: get
+-- One run.
+SELECT * FROM runs WHERE run_id = %(run_id)s AND thread_id = %(thread_id)s;
+
+-- name: find
+-- One run by its id alone.
+SELECT * FROM runs WHERE run_id = %(run_id)s;
+
+-- name: list
+-- A thread's runs, newest first.
+SELECT * FROM runs WHERE thread_id = %(thread_id)s AND (%(status)s::text IS NULL OR status = %(status)s)
+ORDER BY created_at DESC, run_id LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: extend_lease
+-- (engine) The holder is alive. Nothing where it no longer holds the run.
+UPDATE runs SET lease_until = now() + make_interval(secs => %(lease_seconds)s)
+WHERE run_id = %(run_id)s AND fence = %(fence)s AND status = 'running'
+RETURNING cancel_requested;
+
+-- name: request_cancel
+-- Ask for an end; the holder sees it at once or with its next heartbeat.
+UPDATE runs SET cancel_requested = true, updated_at = now()
+WHERE run_id = %(run_id)s AND status IN ('pending', 'running')
+RETURNING status, job_id;
+
+-- name: finish
+-- The run is over. Nothing where it is not held with this fence.
+UPDATE runs SET status = %(status)s, error = %(error)s, finished_at = now(), updated_at = now(), lease_until = NULL, holder = NULL
+WHERE run_id = %(run_id)s AND fence = %(fence)s AND status = 'running'
+RETURNING run_id;
+
+-- name: finish_pending
+-- A run that never started is over.
+UPDATE runs SET status = 'interrupted', finished_at = now(), updated_at = now()
+WHERE run_id = %(run_id)s AND status = 'pending'
+RETURNING run_id, job_id;
+
+-- name: settle_thread
+-- The thread's state once a run is over: busy where another waits.
+UPDATE threads t SET updated_at = now(), status = CASE
+    WHEN EXISTS (SELECT 1 FROM runs r WHERE r.thread_id = t.thread_id AND r.status IN ('pending', 'running')) THEN 'busy'
+    ELSE %(status)s END
+WHERE t.thread_id = %(thread_id)s;
+
+-- name: expired
+-- (engine) Runs whose holder has not been heard of within the lease; locked so that one replica takes each.
+SELECT run_id, organization_id, job_id, attempt FROM runs
+WHERE status = 'running' AND lease_until < now()
+ORDER BY lease_until LIMIT %(limit)s FOR UPDATE SKIP LOCKED;
+
+-- name: requeue
+-- (engine) The run waits again; the old holder's fence is already worthless.
+UPDATE runs SET status = 'pending', fence = fence + 1, holder = NULL, lease_until = NULL, updated_at = now()
+WHERE run_id = %(run_id)s;
+
+-- name: delete
+-- Forget a run that is over, with its events and tool calls.
+DELETE FROM runs WHERE run_id = %(run_id)s AND thread_id = %(thread_id)s AND status NOT IN ('pending', 'running') RETURNING run_id;

@@ -1,0 +1,21 @@
+-- name: start
+-- A tool call begins. A call repeated after a crash starts over in its own row.
+INSERT INTO tool_calls (organization_id, run_id, thread_id, tool_call_id, agent, name, status, arguments)
+VALUES (%(organization_id)s, %(run_id)s, %(thread_id)s, %(tool_call_id)s, %(agent)s, %(name)s, %(status)s, %(arguments)s)
+ON CONFLICT (run_id, thread_id, tool_call_id) DO UPDATE SET status = EXCLUDED.status, created_at = now(), finished_at = NULL;
+
+-- name: finish
+-- A tool call is over, with its result.
+UPDATE tool_calls SET status = %(status)s, result = %(result)s, finished_at = now()
+WHERE run_id = %(run_id)s AND thread_id = %(thread_id)s AND tool_call_id = %(tool_call_id)s;
+
+-- name: abandon
+-- The calls a cancelled or failed run leaves open are over.
+UPDATE tool_calls SET status = 'failed', result = %(result)s, finished_at = now()
+WHERE run_id = %(run_id)s AND status IN ('pending', 'running');
+
+-- name: by_thread
+-- A conversation's tool calls, oldest first.
+SELECT run_id, thread_id, tool_call_id, agent, name, status, arguments, result, created_at,
+       (extract(epoch FROM finished_at - created_at) * 1000)::int AS duration_ms
+FROM tool_calls WHERE thread_id = %(thread_id)s ORDER BY created_at, tool_call_id;

@@ -1,0 +1,83 @@
+"""Records of tool calls: pending -> running -> succeeded / failed / denied."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from domain.ids import OrganizationId, RunId, ThreadId, ToolCallId
+from domain.runs import ToolCallStatus
+from domain.text import clean_json
+from domain.tools import ToolCallRecord, ToolResult
+from storage.database import Connection, Database
+from storage.queries import load
+
+Q = load("tool_calls")
+
+
+class ToolCalls:
+    """The tool calls of one organisation's runs."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def start(
+        self,
+        organization_id: OrganizationId,
+        run_id: RunId,
+        thread_id: ThreadId,
+        tool_call_id: ToolCallId,
+        *,
+        agent: str,
+        name: str,
+        arguments: dict[str, Any],
+        status: ToolCallStatus = "running",
+    ) -> None:
+        """Record a call before it is executed."""
+        await self._db.execute(
+            organization_id,
+            Q["start"],
+            {
+                "organization_id": organization_id,
+                "run_id": run_id,
+                "thread_id": thread_id,
+                "tool_call_id": tool_call_id,
+                "agent": agent,
+                "name": name,
+                "status": status,
+                "arguments": Jsonb(clean_json(arguments)),
+            },
+        )
+
+    async def finish(
+        self,
+        organization_id: OrganizationId,
+        run_id: RunId,
+        thread_id: ThreadId,
+        tool_call_id: ToolCallId,
+        status: ToolCallStatus,
+        result: ToolResult,
+    ) -> None:
+        """Record how it ended."""
+        await self._db.execute(
+            organization_id,
+            Q["finish"],
+            {
+                "run_id": run_id,
+                "thread_id": thread_id,
+                "tool_call_id": tool_call_id,
+                "status": status,
+                "result": Jsonb(clean_json(result.model_dump(mode="json"))),
+            },
+        )
+
+    async def of_thread(self, organization_id: OrganizationId, thread_id: ThreadId) -> list[ToolCallRecord]:
+        """A conversation's calls, oldest first."""
+        rows = await self._db.fetch_all(organization_id, Q["by_thread"], {"thread_id": thread_id})
+        return [ToolCallRecord.model_validate(row) for row in rows]
+
+
+async def abandon(conn: Connection, run_id: RunId, result: ToolResult) -> None:
+    """Close the calls a run left open, within the caller's transaction."""
+    await conn.execute(Q["abandon"].encode(), {"run_id": run_id, "result": Jsonb(result.model_dump(mode="json"))})
