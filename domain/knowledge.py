@@ -2,13 +2,86 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from domain.ids import ChunkId, DocumentId
 
 DocumentStatus = Literal["pending", "parsing", "indexing", "ready", "failed"]
+
+
+class Document(BaseModel):
+    """A document's record. `status`, `progress`, `error`, `pages` and `chunks` are those of `version`, the newest
+    upload."""
+
+    model_config = ConfigDict(frozen=True)
+
+    document_id: DocumentId
+    title: str
+    filename: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+    """Of the newest version's bytes, lower-case hex."""
+    version: int
+    searchable_version: int | None
+    """The version that search reads; older than `version` while that one is being read or when it failed. None before
+    the first."""
+    status: DocumentStatus
+    progress: float
+    """0..1 of the newest version's ingestion."""
+    error: dict[str, Any] | None
+    """`{code, message}` where status is 'failed'."""
+    pages: int | None
+    """None where the format has no pages or the version isn't read yet."""
+    chunks: int | None
+    labels: list[str]
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of parsed text under one page and one heading; characters, end exclusive. Spans don't overlap and are
+    in order."""
+
+    start: int
+    end: int
+    page: int | None = None
+    section: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedDocument:
+    """The text of one version and where its pages and headings are. `pages` is None where the format has none."""
+
+    text: str
+    spans: tuple[Span, ...]
+    pages: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of parsed text: `text` is exactly the parsed text from `start` to `end`."""
+
+    start: int
+    end: int
+    text: str
+    page: int | None = None
+    section: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedChunk:
+    """A chunk with its lexical vector (see domain/lexical.py) and its length in terms."""
+
+    chunk: Chunk
+    lexical: str
+    length: int
 
 
 class Passage(BaseModel):
@@ -37,7 +110,8 @@ class Source(Passage):
 
 
 class SourceCitation(BaseModel):
-    """One verified `[n]` of an answer. `answer_start`/`answer_end` span the marker in the answer; `start`/`end` the quote in the source."""
+    """One verified `[n]` of an answer. `answer_start`/`answer_end` span the marker in the answer; `start`/`end` the
+    quote in the source."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from domain.knowledge import Source
 
 _BLOCK = re.compile(r'<source n="(\d+)" title="([^"]*)"(?: page="(\d+)")?(?: section="([^"]*)")?>\n(.*?)\n</source>', re.DOTALL)
-_NOTE = re.compile(r"<note>(.*?)</note>", re.DOTALL)
+# A note's own angle brackets are escaped, so a prompt that merely speaks of <note> doesn't open one.
+_NOTE = re.compile(r"<note>([^<]*)</note>")
 
 
 @dataclass(frozen=True, slots=True)

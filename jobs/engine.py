@@ -67,6 +67,8 @@ class Accepted:
 
     run: Run
     claim: Claim | None
+    last_seq: int
+    """Of the thread's log when the run was accepted."""
 
 
 class JobEngine:
@@ -96,15 +98,15 @@ class JobEngine:
         """
         async with self._db.tenant(new.organization_id) as conn:
             if new.idempotency_key is not None and (known := await self._by_key(conn, new)):
-                return Accepted(known, None)
-            await self._thread(conn, new)
+                return Accepted(known, None, 0)
+            last_seq = await self._thread(conn, new)
             row = await self._insert(conn, new)
             if new.idempotency_key is not None and not await self._remember(conn, new):
                 raise _Repeated
             await conn.execute(SET_ENGINE)
             await Queue(conn).put(new.run_id, new.thread_id)
             claimed = await self._claim(conn) if claim else None
-        return Accepted(run_of(row), claimed)
+        return Accepted(run_of(row), claimed, last_seq)
 
     async def submit(self, new: Submission, *, claim: bool) -> Accepted:
         """`accept`, where a concurrent request with the same idempotency key may win: then its run is returned."""
@@ -128,7 +130,7 @@ class JobEngine:
             )
         return run_of(row)
 
-    async def _thread(self, conn: Connection, new: Submission) -> None:
+    async def _thread(self, conn: Connection, new: Submission) -> int:
         if new.create_thread:
             await conn.execute(
                 Q["create_thread"].encode(),
@@ -156,6 +158,7 @@ class JobEngine:
                     "The thread has an unfinished run; wait for it, cancel it, or use multitask_strategy 'enqueue'.",
                     thread_id=new.thread_id,
                 )
+        return int(thread["last_seq"])
 
     async def _insert(self, conn: Connection, new: Submission) -> dict[str, Any]:
         cursor = await conn.execute(
@@ -286,6 +289,13 @@ class JobEngine:
                 await self._settle(conn, run.thread_id, "interrupted")
         return "interrupted"
 
+    async def release(self, claim: Claim) -> None:
+        """Give a run back to the queue, in its place, for any replica to resume. No effect where it was taken over."""
+        async with self._db.engine() as conn:
+            cursor = await conn.execute(Q["requeue"].encode(), {"run_id": claim.run_id, "fence": claim.fence})
+            if await cursor.fetchone() is not None:
+                await Queue(conn).put_back(claim.job_id)
+
     async def sweep(self, *, limit: int = 50) -> int:
         """Put runs with an expired lease back into the queue. Returns how many. Any replica may call it, at any time."""
         async with self._db.engine() as conn:
@@ -293,7 +303,7 @@ class JobEngine:
             expired = await cursor.fetchall()
             queue = Queue(conn)
             for row in expired:
-                await conn.execute(Q["requeue"].encode(), {"run_id": row["run_id"]})
+                await conn.execute(Q["requeue"].encode(), {"run_id": row["run_id"], "fence": None})
                 await queue.put_back(int(row["job_id"]))
         return len(expired)
 

@@ -1,0 +1,1 @@
+"""F3: from an uploaded file to a cited passage: parse, chunk, analyse, index, search, cite."""

@@ -68,6 +68,11 @@ class Children:
     async def set_status(self, organization_id: OrganizationId, thread_id: ThreadId, status: ChildStatus) -> None:
         await self._db.execute(organization_id, Q["set_status"], {"thread_id": thread_id, "status": status})
 
+    async def waiting(self, organization_id: OrganizationId, root_thread_id: ThreadId) -> list[str]:
+        """The checkpoint namespaces of the children that are being worked in."""
+        rows = await self._db.fetch_all(organization_id, Q["waiting"], {"thread_id": root_thread_id})
+        return [row["checkpoint_ns"] for row in rows]
+
 
 async def fail_waiting(conn: Connection, thread_id: ThreadId) -> None:
     """Mark the children a run was working in as failed, within the caller's transaction."""

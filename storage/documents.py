@@ -80,7 +80,8 @@ class Content:
 
 
 class Documents:
-    """Reads and changes documents. A method given an id that is not in the organisation, or no UUID, raises NotFound."""
+    """Reads and changes documents. A method given an id that is not in the organisation, or no UUID, raises
+    NotFound."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -97,7 +98,8 @@ class Documents:
     ) -> Document:
         """Record an upload as a new document, status 'pending'.
 
-        The same bytes under the same file name give the document that is there already; one that had failed waits again.
+        The same bytes under the same file name give the document that is there already; one that had failed waits
+        again.
         """
         params = _upload(identity, filename, media_type, data) | {"title": title, "labels": list(labels)}
         async with self._db.tenant(identity.organization_id) as conn:
@@ -147,7 +149,7 @@ class Documents:
             raise NotFound("document", document_id)
         return _document(row)
 
-    async def list(
+    async def page(
         self,
         organization_id: OrganizationId,
         *,
@@ -185,7 +187,14 @@ class Documents:
         return ParsedDocument(row["text"], tuple(Span(*span) for span in row["spans"]), row["pages"])
 
     async def passage(
-        self, organization_id: OrganizationId, document_id: DocumentId, version: int, start: int, end: int, *, context: int = 400
+        self,
+        organization_id: OrganizationId,
+        document_id: DocumentId,
+        version: int,
+        start: int,
+        end: int,
+        *,
+        context: int = 400,
     ) -> Excerpt:
         """The text from `start` to `end` with up to `context` characters on either side.
 
@@ -200,7 +209,16 @@ class Documents:
             raise NotFound("passage", f"{document_id}/{version}/{start}-{end}")
         span = Span(*row["span"]) if row["span"] else Span(0, 0)
         return Excerpt(
-            document_id, version, row["title"], span.page, span.section, start, end, row["text"], row["before"], row["after"]
+            document_id,
+            version,
+            row["title"],
+            span.page,
+            span.section,
+            start,
+            end,
+            row["text"],
+            row["before"],
+            row["after"],
         )
 
     async def _version(
@@ -227,7 +245,8 @@ class Documents:
         k: int,
         document_ids: Sequence[DocumentId] | None = None,
     ) -> list[Passage]:
-        """At most `k` passages by BM25, best first, score > 0; `terms` come from the analyser that indexed the chunks."""
+        """At most `k` passages by BM25, best first, score > 0; `terms` come from the analyser that indexed the
+        chunks."""
         distinct = list(dict.fromkeys(terms))
         if not distinct or k < 1 or not (document_ids is None or all(map(is_uuid, document_ids))):
             return []
@@ -253,11 +272,24 @@ class Documents:
 
     async def claim(self, item: Waiting, holder: str) -> Claim | None:
         """Take a version to read for LEASE_SECONDS; None where it is taken, done, replaced or gone."""
-        params = {"document_id": item.document_id, "version": item.version, "holder": holder, "lease_seconds": LEASE_SECONDS}
+        params = {
+            "document_id": item.document_id,
+            "version": item.version,
+            "holder": holder,
+            "lease_seconds": LEASE_SECONDS,
+        }
         row = await self._db.fetch_one(item.organization_id, SQL["claim"], params)
         if row is None:
             return None
-        return Claim(item.organization_id, item.document_id, item.version, holder, row["title"], row["filename"], row["media_type"])
+        return Claim(
+            item.organization_id,
+            item.document_id,
+            item.version,
+            holder,
+            row["title"],
+            row["filename"],
+            row["media_type"],
+        )
 
     async def advance(self, claim: Claim, status: DocumentStatus, progress: float) -> bool:
         """Show progress (0..1) and renew the lease; False where the version is no longer this process's."""
@@ -292,11 +324,15 @@ class Documents:
                 await conn.execute(SQL["add_chunks"].encode(), params | _columns(chunks[first : first + _BATCH]))
             terms = sorted(frequencies)
             counts = [frequencies[term] for term in terms]
-            await conn.execute(SQL["add_terms"].encode(), params | {"terms": terms, "counts": counts, "chunks": len(chunks)})
+            await conn.execute(
+                SQL["add_terms"].encode(), params | {"terms": terms, "counts": counts, "chunks": len(chunks)}
+            )
             if claim.version > 1:
                 await conn.execute(SQL["drop_unused_terms"].encode(), params)
             spans = Jsonb([[span.start, span.end, span.page, span.section] for span in parsed.spans])
-            await conn.execute(SQL["save_text"].encode(), params | {"text": parsed.text, "spans": spans, "pages": parsed.pages})
+            await conn.execute(
+                SQL["save_text"].encode(), params | {"text": parsed.text, "spans": spans, "pages": parsed.pages}
+            )
             await conn.execute(SQL["make_ready"].encode(), params | {"pages": parsed.pages, "chunks": len(chunks)})
         return True
 

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
 from domain.errors import StaleFence
 from domain.ids import OrganizationId, RunId, ThreadId
-from domain.runs import Event
 from storage.database import Connection, Database
 from storage.queries import load
 
 Q = load("events")
 RUNS = load("runs")
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Consecutive events as they were stored: the first has `seq_first`, the last `seq_last` and, with `terminal`, ends its run."""
+
+    seq_first: int
+    seq_last: int
+    terminal: bool
+    events: list[dict[str, Any]]
 
 
 async def append(
@@ -69,19 +79,7 @@ class Events:
         row = await self._db.fetch_one(organization_id, Q["last_seq"], {"thread_id": thread_id})
         return int(row["last_seq"]) if row else 0
 
-    async def after(self, organization_id: OrganizationId, run_id: RunId, after_seq: int) -> list[Event]:
-        """A run's events with seq > after_seq, in order, as they were stored (data is JSON)."""
+    async def after(self, organization_id: OrganizationId, run_id: RunId, after_seq: int) -> list[Flush]:
+        """A run's flushes that reach past `after_seq`, in order."""
         rows = await self._db.fetch_all(organization_id, Q["after"], {"run_id": run_id, "after": after_seq})
-        return [
-            Event(
-                seq=seq,
-                run_id=run_id,
-                method=stored["method"],
-                ns=tuple(stored["ns"]),
-                data=stored["data"],
-                terminal=row["terminal"] and seq == row["seq_last"],
-            )
-            for row in rows
-            for seq, stored in enumerate(row["events"], row["seq_first"])
-            if seq > after_seq
-        ]
+        return [Flush(**row) for row in rows]

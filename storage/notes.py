@@ -62,7 +62,7 @@ class Notes:
     async def get(self, organization_id: OrganizationId, note_id: NoteId) -> Note:
         return _note(await self._change(organization_id, "get", note_id, {}))
 
-    async def list(
+    async def page(
         self, organization_id: OrganizationId, *, limit: int = 50, offset: int = 0
     ) -> tuple[list[Note], int]:
         """A page of notes, newest first, and how many there are."""

@@ -1,0 +1,1 @@
+"""F4: what agents can do. One tool a file; the registry validates and describes; nodes/ executes."""

@@ -23,3 +23,7 @@ WHERE thread_id = %(thread_id)s AND child_status IS NOT NULL RETURNING thread_id
 -- The children a cancelled or failed run was working in are over.
 UPDATE threads SET child_status = 'failed', updated_at = now()
 WHERE root_thread_id = %(thread_id)s AND child_status = 'waiting';
+
+-- name: waiting
+-- The children a run is working in: where their state lies.
+SELECT thread_id, checkpoint_ns FROM threads WHERE root_thread_id = %(thread_id)s AND child_status = 'waiting';

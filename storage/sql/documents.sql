@@ -96,14 +96,19 @@ WITH gone AS (
 UPDATE knowledge_stats SET chunks = chunks - (SELECT count(*) FROM gone) WHERE organization_id = %(organization_id)s;
 
 -- name: add_chunks
--- A batch of chunks of the version that becomes searchable.
-INSERT INTO chunks (chunk_id, organization_id, document_id, version, page, section, start_offset, end_offset, text, lexical,
-                    length)
-SELECT gen_random_uuid(), %(organization_id)s, %(document_id)s, %(version)s, u.page, u.section, u.start_offset, u.end_offset,
-       u.text, u.lexical::sparsevec, u.length
-FROM unnest(%(pages)s::int[], %(sections)s::text[], %(starts)s::int[], %(ends)s::int[], %(texts)s::text[],
-            %(lexicals)s::text[], %(lengths)s::int[])
-     AS u (page, section, start_offset, end_offset, text, lexical, length);
+-- A batch of chunks of the version that becomes searchable, with their vectors.
+WITH given AS MATERIALIZED (
+    SELECT gen_random_uuid() AS chunk_id, u.*
+    FROM unnest(%(pages)s::int[], %(sections)s::text[], %(starts)s::int[], %(ends)s::int[], %(texts)s::text[],
+                %(lexicals)s::text[], %(lengths)s::int[])
+         AS u (page, section, start_offset, end_offset, text, lexical, length)
+), added AS (
+    INSERT INTO chunks (chunk_id, organization_id, document_id, version, page, section, start_offset, end_offset, text, length)
+    SELECT chunk_id, %(organization_id)s, %(document_id)s, %(version)s, page, section, start_offset, end_offset, text, length
+    FROM given
+)
+INSERT INTO chunk_vectors (chunk_id, organization_id, document_id, lexical)
+SELECT chunk_id, %(organization_id)s, %(document_id)s, lexical::sparsevec FROM given;
 
 -- name: add_terms
 -- Puts a document's terms and chunks into the statistics.
@@ -205,15 +210,15 @@ WHERE v.document_id = %(document_id)s AND v.version = %(version)s AND v.text IS 
 -- name: search
 -- The best chunks of the organisation by BM25, best first; chunks without any of the terms are left out.
 WITH best AS (
-    SELECT chunk_id, -(lexical <#> (SELECT lexical_query(%(terms)s, %(dimensions)s))) AS score
-    FROM chunks
+    SELECT chunk_id, lexical <#> (SELECT lexical_query(%(terms)s, %(dimensions)s)) AS distance
+    FROM chunk_vectors
     WHERE organization_id = %(organization_id)s
       AND (%(document_ids)s::uuid[] IS NULL OR document_id = ANY (%(document_ids)s::uuid[]))
-    ORDER BY lexical <#> (SELECT lexical_query(%(terms)s, %(dimensions)s))
+    ORDER BY distance
     LIMIT %(k)s
 )
 SELECT c.chunk_id, c.document_id, c.version, d.title, c.page, c.section, c.start_offset AS start, c.end_offset AS end, c.text,
-       best.score
+       -best.distance AS score
 FROM best JOIN chunks c USING (chunk_id) JOIN documents d USING (document_id)
-WHERE best.score > 0
-ORDER BY best.score DESC, c.document_id, c.start_offset;
+WHERE best.distance < 0
+ORDER BY best.distance, c.document_id, c.start_offset;

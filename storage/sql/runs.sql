@@ -4,7 +4,7 @@ SELECT assert_fence(%s::uuid, %s::bigint);
 
 -- name: lock_thread
 -- The thread, locked until the transaction ends, so that submits on one thread come one by one.
-SELECT thread_id, user_id, parent_thread_id, root_thread_id, child_status FROM threads WHERE thread_id = %(thread_id)s FOR UPDATE;
+SELECT thread_id, user_id, parent_thread_id, last_seq FROM threads WHERE thread_id = %(thread_id)s FOR UPDATE;
 
 -- name: create_thread
 -- A thread that comes into being with its first run; nothing where the id is taken.
@@ -99,9 +99,10 @@ WHERE status = 'running' AND lease_until < now()
 ORDER BY lease_until LIMIT %(limit)s FOR UPDATE SKIP LOCKED;
 
 -- name: requeue
--- (engine) The run waits again; the old holder's fence is already worthless.
+-- (engine) The run waits again; the old holder's fence is worthless from now on. Nothing where another fence is given.
 UPDATE runs SET status = 'pending', fence = fence + 1, holder = NULL, lease_until = NULL, updated_at = now()
-WHERE run_id = %(run_id)s;
+WHERE run_id = %(run_id)s AND status = 'running' AND (%(fence)s::bigint IS NULL OR fence = %(fence)s)
+RETURNING run_id;
 
 -- name: delete
 -- Forget a run that is over, with its events and tool calls.

@@ -1,0 +1,45 @@
+"""A specialist's graph: the one builder of marketing_agent, legal_agent, business_analyst_agent and any skill to come."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from domain.skills import Skill
+from nodes import context, finish, model, provider_router, tools
+from nodes.prompt import pending_calls
+from nodes.runtime import RunContext, Services
+from nodes.state import Input, Output, State
+
+
+def after_model(state: State) -> Literal["tools", "finish"]:
+    """An answer ends the turn; tool calls are executed first."""
+    return "tools" if pending_calls(state["messages"]) else "finish"
+
+
+def after_tools(state: State) -> Literal["provider_router", "finish"]:
+    """finish_subagent ends the task; any other result goes back to the model."""
+    return "finish" if state.get("finish") else "provider_router"
+
+
+def build(
+    services: Services, skill: Skill, checkpointer: BaseCheckpointSaver | None = None
+) -> CompiledStateGraph[State, RunContext, Input, Output]:
+    """The compiled graph of one specialist. As a child it is compiled without a checkpointer and inherits its parent's."""
+    graph = StateGraph(State, context_schema=RunContext, input_schema=Input, output_schema=Output)
+    graph.add_node("context", context.make(services, skill))
+    graph.add_node("provider_router", provider_router.make(services, skill))
+    graph.add_node("model", model.make(services, skill))
+    graph.add_node("tools", tools.make(services, skill))
+    graph.add_node("finish", finish.make())
+
+    graph.add_edge(START, "context")
+    graph.add_edge("context", "provider_router")
+    graph.add_edge("provider_router", "model")
+    graph.add_conditional_edges("model", after_model)
+    graph.add_conditional_edges("tools", after_tools)
+    graph.add_edge("finish", END)
+    return graph.compile(checkpointer=checkpointer, name=skill.name)

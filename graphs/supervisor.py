@@ -1,0 +1,75 @@
+"""The supervisor's graph: answer, or hand over to specialists and answer from what they found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from langchain_core.messages import AIMessage
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Send
+
+from domain.skills import Skill
+from graphs import specialist as specialist_graph
+from nodes import collect, context, delegate, finish, model, provider_router, specialist, tools
+from nodes.prompt import pending_calls
+from nodes.runtime import RunContext, Services
+from nodes.state import Input, Output, State
+from tools.delegation import SWITCH
+
+
+def after_context(state: State) -> Send | Literal["provider_router"]:
+    """An active child gets the user's message, otherwise main."""
+    return delegate.to_active_child(state) or "provider_router"
+
+
+def after_model(state: State) -> Literal["tools", "delegate", "finish"]:
+    """Ordinary tools first, then delegations; an answer ends the turn."""
+    calls = pending_calls(state["messages"])
+    if not calls:
+        return "finish"
+    return "tools" if any(call["name"] != SWITCH for call in calls) else "delegate"
+
+
+def after_tools(state: State) -> Literal["delegate", "provider_router"]:
+    """Delegations of the same step come after its tools."""
+    return "delegate" if pending_calls(state["messages"]) else "provider_router"
+
+
+def after_collect(state: State) -> Literal["finish", "provider_router"]:
+    """Where a child has spoken to the user the turn ends; summaries go to the supervisor's model."""
+    return "finish" if isinstance(state["messages"][-1], AIMessage) else "provider_router"
+
+
+def build(
+    services: Services,
+    main: Skill,
+    specialists: Sequence[Skill],
+    checkpointer: BaseCheckpointSaver | None = None,
+) -> CompiledStateGraph[State, RunContext, Input, Output]:
+    """The compiled graph of the whole: `main` and its specialists as subgraphs."""
+    names = [skill.name for skill in specialists]
+    graph = StateGraph(State, context_schema=RunContext, input_schema=Input, output_schema=Output)
+    graph.add_node("context", context.make(services, main))
+    graph.add_node("provider_router", provider_router.make(services, main))
+    graph.add_node("model", model.make(services, main, specialists))
+    graph.add_node("tools", tools.make(services, main))
+    graph.add_node("delegate", delegate.make(services, specialists), destinations=(*names, "provider_router"))
+    for skill in specialists:
+        child = specialist_graph.build(services, skill)
+        graph.add_node(skill.name, specialist.make(services, skill.name, child))
+    graph.add_node("collect", collect.make())
+    graph.add_node("finish", finish.make())
+
+    graph.add_edge(START, "context")
+    graph.add_conditional_edges("context", after_context, ["provider_router", *names])
+    graph.add_edge("provider_router", "model")
+    graph.add_conditional_edges("model", after_model)
+    graph.add_conditional_edges("tools", after_tools)
+    for name in names:
+        graph.add_edge(name, "collect")
+    graph.add_conditional_edges("collect", after_collect)
+    graph.add_edge("finish", END)
+    return graph.compile(checkpointer=checkpointer, name="supervisor")

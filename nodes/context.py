@@ -1,0 +1,64 @@
+"""`context`: a turn begins. The relevant passages and notes are found before any model is called."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from langgraph.runtime import Runtime
+
+from domain.skills import Skill
+from nodes.prompt import last_question
+from nodes.runtime import RunContext, Services
+from nodes.state import State, Turn
+from nodes.texts import language_of
+from retrieval.cite import number
+
+SHORT_QUESTION = 25
+"""Characters below which a question is read together with the one before it ("and in euros?")."""
+
+
+def make(services: Services, skill: Skill) -> Any:
+    """The node for one agent."""
+
+    async def context(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
+        question, query = _question(state)
+        run = runtime.context
+        delegation = state.get("delegation")
+        passages, notes = await asyncio.gather(
+            services.retriever.search(run.organization_id, query, skill.retrieval.passages),
+            services.notes.relevant(run.organization_id, query, skill.retrieval.notes),
+        )
+        turn: Turn = {
+            "language": language_of(question),
+            "deadline": delegation["deadline"] if delegation else time.time() + services.limits.turn_seconds,
+            "tool_steps": 0,
+            "tool_errors": 0,
+            "delegations": 0,
+            "notes": [note.text for note in notes],
+            "route": [],
+            "stop_reason": None,
+            "agents": [skill.name],
+            "stripped": 0,
+        }
+        return {
+            "turn": turn,
+            "sources": [source.model_dump(mode="json") for source in number(passages, [])],
+            "citations": [],
+            "finish": None,
+            "children": None,
+        }
+
+    return context
+
+
+def _question(state: State) -> tuple[str, str]:
+    """The last human message's text, and the query made of it."""
+    messages = state["messages"]
+    at = last_question(messages)
+    question = messages[at].text if at >= 0 else ""
+    before = last_question(messages[:at]) if at > 0 else -1
+    if before >= 0 and len(question) < SHORT_QUESTION:
+        return question, f"{messages[before].text}\n{question}"[:4000]
+    return question, question[:4000]

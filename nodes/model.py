@@ -1,0 +1,89 @@
+"""`model`: call the chosen model, or the next in line where it fails before its first token."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, AnyMessage
+from langgraph.runtime import Runtime
+
+from domain.ids import ThreadId
+from domain.knowledge import Source
+from domain.skills import Skill
+from nodes.call import Call, RoutedModel
+from nodes.prompt import build
+from nodes.runtime import RunContext, Services
+from nodes.state import State
+from nodes.texts import text
+from tools.delegation import finish_tool, switch_tool
+from tools.registry import as_function
+
+
+def make(services: Services, skill: Skill, specialists: Sequence[Skill] = ()) -> Any:
+    """The node for one agent; `specialists` are those it can hand over to."""
+
+    async def model(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
+        turn = state["turn"]
+        remaining = turn["deadline"] - time.time()
+        if remaining <= 0:
+            return {"messages": [_out_of_time(turn["language"])], "turn": {**turn, "stop_reason": "deadline"}}
+        routed = RoutedModel(call=_call(services, skill, specialists, state, runtime.context))
+        prompt = build(state, skill, runtime.context.organization_name)
+        try:
+            async with asyncio.timeout(remaining):
+                answer = await _ask(routed, prompt)
+        except TimeoutError:
+            return {"messages": [_out_of_time(turn["language"])], "turn": {**turn, "stop_reason": "deadline"}}
+        answer.name = skill.name
+        return {"messages": [answer], "turn": {**turn, "stripped": turn["stripped"] + routed.call.stripped}}
+
+    return model
+
+
+async def _ask(routed: RoutedModel, prompt: list[AnyMessage]) -> AIMessage:
+    whole = None
+    async for chunk in routed.astream(prompt):
+        whole = chunk if whole is None else whole + chunk
+    assert whole is not None, "a validated stream has a terminal chunk"
+    return AIMessage(
+        content=whole.text,
+        id=whole.id,
+        tool_calls=whole.tool_calls,
+        usage_metadata=whole.usage_metadata,
+        additional_kwargs=whole.additional_kwargs,
+        response_metadata=whole.response_metadata,
+    )
+
+
+def _call(services: Services, skill: Skill, specialists: Sequence[Skill], state: State, run: RunContext) -> Call:
+    delegation = state.get("delegation")
+    return Call(
+        services=services,
+        run=run,
+        agent=skill.name,
+        thread_id=ThreadId(delegation["child_thread_id"]) if delegation else run.thread_id,
+        candidates=state["turn"]["route"],
+        tools=_tools(services, skill, specialists, state, run),
+        sources=[Source.model_validate(source) for source in state["sources"]],
+    )
+
+
+def _tools(
+    services: Services, skill: Skill, specialists: Sequence[Skill], state: State, run: RunContext
+) -> list[dict[str, Any]]:
+    """What the model may call now: nothing in `answer` mode or once a limit is reached."""
+    if run.mode == "answer" or state["turn"]["stop_reason"] is not None:
+        return []
+    functions = [as_function(tool) for tool in services.tools.usable(skill.tools)]
+    if specialists and run.orchestration == "graph":
+        functions.append(switch_tool(specialists))
+    if state.get("delegation") is not None:
+        functions.append(finish_tool())
+    return functions
+
+
+def _out_of_time(language: str) -> AIMessage:
+    return AIMessage(text("deadline", language), response_metadata={"stop_reason": "deadline"})

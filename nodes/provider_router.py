@@ -1,0 +1,31 @@
+"""`provider_router`: order the models that may answer this call. The choice itself is the pure `providers.route.choose`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langgraph.config import get_stream_writer
+from langgraph.runtime import Runtime
+
+from domain.skills import Skill
+from nodes.runtime import RunContext, Services
+from nodes.state import Candidate, State
+from providers.route import Choice, RouteRequest, choose
+
+
+def make(services: Services, skill: Skill) -> Any:
+    """The node for one agent."""
+
+    async def provider_router(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
+        run = runtime.context
+        request = RouteRequest(
+            explicit=Choice(run.provider, run.model),
+            skill=Choice(skill.model.provider, skill.model.model),
+            tools=run.mode != "answer",
+        )
+        route = choose(request, services.catalogue, services.providers.snapshot())
+        get_stream_writer()({"type": "route", "agent": skill.name, **route.as_json()})
+        chosen: list[Candidate] = [{"provider": c.provider, "model": c.model} for c in route.candidates]
+        return {"turn": {**state["turn"], "route": chosen}}
+
+    return provider_router

@@ -1,0 +1,58 @@
+"""What a node works with: the services of the process and the context of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from domain.ids import OrganizationId, RunId, ThreadId, TraceId, UserId, new_trace_id, organization_id
+from domain.skills import Limits, Orchestration, RunMode, Skill
+
+if TYPE_CHECKING:
+    from domain.catalogue import Catalogue
+    from providers.registry import Providers
+    from retrieval.search import LexicalRetriever
+    from storage.children import Children
+    from storage.notes import Notes
+    from storage.quota import QuotaLedger
+    from storage.tool_calls import ToolCalls
+    from tools.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """Who a run is for and how it was asked to behave. Lives in the runtime only: it is never checkpointed.
+
+    The defaults are those of LangGraph Studio, where there is no caller: the sample organisation, no run of ours.
+    """
+
+    organization_id: OrganizationId = field(default_factory=lambda: organization_id("demo"))
+    organization_name: str = "demo"
+    user_id: UserId = UserId("studio")
+    run_id: RunId | None = None
+    thread_id: ThreadId = ThreadId("00000000-0000-0000-0000-000000000000")
+    trace_id: TraceId = field(default_factory=new_trace_id)
+    mode: RunMode = "chat"
+    orchestration: Orchestration = "graph"
+    provider: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the nodes call. Made once, in the wiring; a graph compiled only to be drawn gets none."""
+
+    skills: Mapping[str, Skill]
+    limits: Limits
+    catalogue: Catalogue
+    providers: Providers
+    quota: QuotaLedger
+    retriever: LexicalRetriever
+    notes: Notes
+    tools: Registry
+    tool_calls: ToolCalls
+    children: Children
+    reserve_output_tokens: int = 1024
+    """Completion tokens reserved for a call before it is made."""
+    daily_tokens: int | None = None

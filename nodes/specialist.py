@@ -1,0 +1,149 @@
+"""A specialist as a node of the supervisor: its graph runs in a conversation of its own and reports one ChildResult."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import structlog
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.config import get_stream_writer
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
+
+from domain.errors import ConsiliumError, StaleFence
+from domain.ids import ThreadId, ToolCallId
+from domain.knowledge import Source
+from nodes.runtime import RunContext, Services
+from nodes.state import ChildResult, Delegation
+from retrieval.cite import resolve
+
+log = structlog.get_logger(__name__)
+
+
+def make(services: Services, agent: str, child_graph: CompiledStateGraph) -> Any:
+    """The node. `child_graph` must be a free variable of it, which is how LangGraph finds the subgraph to draw and to read."""
+
+    async def specialist(task: Delegation, config: RunnableConfig, runtime: Runtime[RunContext]) -> dict[str, Any]:
+        namespace = config["configurable"]["checkpoint_ns"]
+        conversation = _Conversation(services, runtime.context, task, namespace)
+        await conversation.open()
+        try:
+            earlier = await _earlier(child_graph, config, task["checkpoint_ns"])
+            final = await child_graph.ainvoke(
+                {"messages": [*earlier, _opening(task)], "delegation": task}, context=runtime.context
+            )
+            result = conversation.result(final)
+        except StaleFence:
+            raise
+        except ConsiliumError as failed:
+            log.warning("specialist failed", agent=agent, error_code=failed.code, error=failed.message)
+            result = conversation.failure(failed)
+        await conversation.close(result)
+        return {"children": [result]}
+
+    return specialist
+
+
+async def _earlier(child_graph: CompiledStateGraph, config: RunnableConfig, namespace: str | None) -> list[BaseMessage]:
+    """A continued child's messages, from its last turn's checkpoint."""
+    if namespace is None:
+        return []
+    configurable = {key: value for key, value in config["configurable"].items() if not key.startswith("checkpoint_")}
+    snapshot = await child_graph.aget_state({"configurable": {**configurable, "checkpoint_ns": namespace}})
+    return list(snapshot.values.get("messages", []))
+
+
+def _opening(task: Delegation) -> HumanMessage:
+    text = f"{task['task']}\n\nContext: {task['context']}" if task["context"] else task["task"]
+    return HumanMessage(text, id=str(uuid.uuid5(uuid.UUID(task["child_thread_id"]), f"{task['tool_call_id']}:{text}")))
+
+
+class _Conversation:
+    """The child's record and what its reader sees of it while it works."""
+
+    def __init__(self, services: Services, run: RunContext, task: Delegation, namespace: str) -> None:
+        self._services = services
+        self._run = run
+        self._task = task
+        self._namespace = namespace
+        self._emit = get_stream_writer()
+
+    async def open(self) -> None:
+        if self._run.run_id is not None:
+            await self._services.children.open(
+                self._run.organization_id,
+                self._run.thread_id,
+                ThreadId(self._task["child_thread_id"]),
+                ToolCallId(self._task["tool_call_id"]),
+                agent=self._task["agent"],
+                task=self._task["task"],
+                checkpoint_ns=self._namespace,
+            )
+        self._announce("waiting", None)
+
+    async def close(self, result: ChildResult) -> None:
+        status = result["status"]
+        if self._run.run_id is not None:
+            await self._services.children.set_status(
+                self._run.organization_id, ThreadId(self._task["child_thread_id"]), status
+            )
+        self._announce(status, result["error"])
+
+    def result(self, final: dict[str, Any]) -> ChildResult:
+        """What the child's final state says: finished with a summary, or speaking to the user."""
+        sources = [Source.model_validate(source) for source in final["sources"]]
+        finish = final.get("finish")
+        last = final["messages"][-1]
+        said = finish["summary"] if finish else last.text
+        resolved = resolve(said, sources)
+        cited = {citation.n for citation in resolved.citations}
+        stop_reason = last.response_metadata.get("stop_reason") if isinstance(last, AIMessage) else None
+        return self._outcome(
+            "completed" if finish else "active",
+            text=resolved.text,
+            sources=[source.model_dump(mode="json") for source in sources if source.n in cited],
+            stop_reason=final["turn"]["stop_reason"] or stop_reason,
+        )
+
+    def failure(self, failed: ConsiliumError) -> ChildResult:
+        return self._outcome("failed", error={"code": failed.code, "message": failed.message})
+
+    def _outcome(
+        self,
+        status: str,
+        *,
+        text: str = "",
+        sources: list[dict[str, Any]] | None = None,
+        error: dict[str, Any] | None = None,
+        stop_reason: str | None = None,
+    ) -> ChildResult:
+        return {
+            "child_thread_id": self._task["child_thread_id"],
+            "tool_call_id": self._task["tool_call_id"],
+            "agent": self._task["agent"],
+            "status": status,
+            "text": text,
+            "sources": sources or [],
+            "error": error,
+            "stop_reason": stop_reason,
+            "direct": self._task["direct"],
+            "task": self._task["task"],
+            "checkpoint_ns": self._namespace,
+        }
+
+    def _announce(self, status: str, error: dict[str, Any] | None) -> None:
+        self._emit(
+            {
+                "type": "delegation",
+                "agent": self._task["agent"],
+                "child_thread_id": self._task["child_thread_id"],
+                "tool_call_id": self._task["tool_call_id"],
+                "task": self._task["task"],
+                "status": status,
+                "error": error,
+            }
+        )
+
+

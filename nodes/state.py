@@ -1,0 +1,125 @@
+"""The state of a conversation. It lives here, below graphs/, because every node speaks it.
+
+Only `messages` and `citations` are shown to clients; the rest belongs to the turn in progress. Values are plain JSON types and
+langchain-core messages, so that strict deserialisation has nothing else to revive.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypedDict
+
+from langchain_core.messages import AnyMessage
+from langgraph.channels.delta import DeltaChannel
+from langgraph.graph.message import _messages_delta_reducer as reduce_messages
+
+from domain.runs import StopReason
+
+Messages = Annotated[list[AnyMessage], DeltaChannel(reduce_messages, list, snapshot_frequency=100)]
+"""The one place that names the reducer of messages: DeltaChannel is beta, and it must stay batching-invariant."""
+
+
+class Candidate(TypedDict):
+    """A model the router chose, in order of preference."""
+
+    provider: str
+    model: str
+
+
+class Turn(TypedDict):
+    """Counters and choices of the turn in progress."""
+
+    language: str
+    """Of the asker: 'ru' or 'en'."""
+    deadline: float
+    """Seconds since the epoch."""
+    tool_steps: int
+    tool_errors: int
+    """Consecutive."""
+    delegations: int
+    notes: list[str]
+    route: list[Candidate]
+    stop_reason: StopReason | None
+    agents: list[str]
+    """Who took part, in order."""
+    stripped: int
+    """Citation markers that never reached the reader."""
+
+
+class Delegation(TypedDict):
+    """The task of a specialist: the payload of its Send, and in its own state who it works for."""
+
+    child_thread_id: str
+    tool_call_id: str
+    agent: str
+    task: str
+    context: str
+    direct: bool
+    """Whether this is the user speaking to an active child, not the supervisor's tool call."""
+    checkpoint_ns: str | None
+    """Where the child's earlier turn lies; None for a new child."""
+    deadline: float
+    """The parent's turn's, which the child shares; seconds since the epoch."""
+
+
+class Finish(TypedDict):
+    """What finish_subagent was called with."""
+
+    summary: str
+    citations: list[int]
+
+
+class ChildResult(TypedDict):
+    """What came of a delegation. Source numbers in `text` are the child's own; `sources` are those it cites."""
+
+    child_thread_id: str
+    tool_call_id: str
+    agent: str
+    status: str
+    """'completed', 'active' or 'failed'."""
+    text: str
+    sources: list[dict[str, Any]]
+    error: dict[str, Any] | None
+    stop_reason: str | None
+    direct: bool
+    task: str
+    checkpoint_ns: str
+
+
+def collect(results: list[ChildResult], new: list[ChildResult] | None) -> list[ChildResult]:
+    """Append; None empties."""
+    return [] if new is None else [*results, *new]
+
+
+class ActiveChild(TypedDict):
+    """The child the user's next message goes to."""
+
+    child_thread_id: str
+    tool_call_id: str
+    agent: str
+    checkpoint_ns: str
+
+
+class Input(TypedDict):
+    """What a run is started with."""
+
+    messages: Messages
+
+
+class Output(TypedDict):
+    """What clients see."""
+
+    messages: Messages
+    citations: list[dict[str, Any]]
+
+
+class State(TypedDict):
+    """Everything, of the supervisor and of a specialist alike."""
+
+    messages: Messages
+    citations: list[dict[str, Any]]
+    turn: Turn
+    sources: list[dict[str, Any]]
+    delegation: Delegation | None
+    finish: Finish | None
+    children: Annotated[list[ChildResult], collect]
+    active_child: ActiveChild | None

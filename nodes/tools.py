@@ -1,0 +1,179 @@
+"""`tools`: execute the model's tool calls. Every call gets exactly one tool message and one record, whatever becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import structlog
+from langchain_core.messages import ToolMessage
+from langgraph.config import get_stream_writer
+from langgraph.runtime import Runtime
+
+from domain.errors import ConsiliumError, ToolError
+from domain.ids import ThreadId, ToolCallId
+from domain.knowledge import Passage, Source
+from domain.skills import Skill
+from domain.sources import render_sources
+from domain.tools import ToolFailure, ToolResult
+from nodes.prompt import pending_calls
+from nodes.runtime import RunContext, Services
+from nodes.state import Finish, State
+from retrieval.cite import number
+from tools.arguments import validate
+from tools.base import ToolContext
+from tools.delegation import FINISH, SWITCH, finish_tool
+
+log = structlog.get_logger(__name__)
+
+
+def make(services: Services, skill: Skill) -> Any:
+    """The node for one agent: all pending calls but delegations, which `delegate` takes."""
+
+    async def tools(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
+        calls = [call for call in pending_calls(state["messages"]) if call["name"] != SWITCH]
+        delegation = state.get("delegation")
+        run = runtime.context
+        context = ToolContext(
+            organization_id=run.organization_id,
+            user_id=run.user_id,
+            run_id=run.run_id,
+            thread_id=ThreadId(delegation["child_thread_id"]) if delegation else run.thread_id,
+            agent=skill.name,
+        )
+        executor = _Executor(services, skill, context, may_finish=delegation is not None)
+        outcomes = await asyncio.gather(*(executor.run(call) for call in calls))
+        return _update(state, services, calls, outcomes, executor.finish)
+
+    return tools
+
+
+class _Executor:
+    """Runs the calls of one step."""
+
+    def __init__(self, services: Services, skill: Skill, context: ToolContext, *, may_finish: bool) -> None:
+        self._services = services
+        self._skill = skill
+        self._context = context
+        self._may_finish = may_finish
+        self._emit = get_stream_writer()
+        self.finish: Finish | None = None
+
+    async def run(self, call: dict[str, Any]) -> tuple[ToolResult, list[Passage]]:
+        started = time.perf_counter()
+        await self._record_start(call)
+        self._announce(call, "running", None)
+        try:
+            content, passages = await self._execute(call)
+            result = _bounded(content, self._services.limits.max_tool_result_chars)
+        except ConsiliumError as failed:
+            passages = []
+            code = failed.code if isinstance(failed, ToolError) else f"tool_failed.{failed.code}"
+            result = ToolResult(
+                status="error", content="", error=ToolFailure(code=code, message=failed.message, details=failed.details)
+            )
+        except Exception:  # a fault of the tool's own costs its call, not the turn; the trace is in the log
+            log.exception("tool crashed", tool=call["name"], tool_call_id=call["id"])
+            passages = []
+            message = f"{call['name']} failed unexpectedly; try another way."
+            result = ToolResult(status="error", content="", error=ToolFailure(code="tool_crashed", message=message))
+        duration_ms = round((time.perf_counter() - started) * 1000)
+        await self._record_finish(call, result)
+        self._announce(call, "succeeded" if result.status == "success" else "failed", duration_ms, result.error)
+        return result, passages
+
+    async def _execute(self, call: dict[str, Any]) -> tuple[str, list[Passage]]:
+        if call["name"] == FINISH and self._may_finish:
+            arguments = validate(FINISH, finish_tool()["function"]["parameters"], call["args"])
+            self.finish = {"summary": arguments["summary"], "citations": arguments.get("citations", [])}
+            return "The result is handed to the supervisor.", []
+        tool = self._services.tools.get(call["name"], self._skill.tools)
+        arguments = validate(tool.name, tool.parameters, call["args"])
+        output = await tool.call(self._context, arguments)
+        return output.content, output.passages
+
+    async def _record_start(self, call: dict[str, Any]) -> None:
+        context = self._context
+        if context.run_id is not None:
+            await self._services.tool_calls.start(
+                context.organization_id,
+                context.run_id,
+                context.thread_id,
+                ToolCallId(call["id"]),
+                agent=context.agent,
+                name=call["name"],
+                arguments=call["args"],
+            )
+
+    async def _record_finish(self, call: dict[str, Any], result: ToolResult) -> None:
+        context = self._context
+        if context.run_id is not None:
+            status = "succeeded" if result.status == "success" else "failed"
+            await self._services.tool_calls.finish(
+                context.organization_id, context.run_id, context.thread_id, ToolCallId(call["id"]), status, result
+            )
+
+    def _announce(
+        self, call: dict[str, Any], status: str, duration_ms: int | None, error: ToolFailure | None = None
+    ) -> None:
+        self._emit(
+            {
+                "type": "tool_call",
+                "agent": self._context.agent,
+                "tool_call_id": call["id"],
+                "name": call["name"],
+                "arguments": call["args"],
+                "status": status,
+                "duration_ms": duration_ms,
+                "error": error.model_dump() if error else None,
+            }
+        )
+
+
+def _bounded(content: str, limit: int) -> ToolResult:
+    if len(content) <= limit:
+        return ToolResult(status="success", content=content)
+    return ToolResult(status="success", content=content[:limit], truncated=True)
+
+
+def _update(
+    state: State,
+    services: Services,
+    calls: list[dict[str, Any]],
+    outcomes: list[tuple[ToolResult, list[Passage]]],
+    finish: Finish | None,
+) -> dict[str, Any]:
+    """Tool messages in the order of the calls; found passages take the turn's next numbers, in that order."""
+    turn = dict(state["turn"])
+    sources = [Source.model_validate(source) for source in state["sources"]]
+    in_context = {source["n"] for source in state["sources"] if source.get("in_context", True)}
+    messages = []
+    for call, (result, passages) in zip(calls, outcomes, strict=True):
+        if passages:
+            sources = number(passages, sources)
+            found = {passage.chunk_id for passage in passages}
+            shown = render_sources(source for source in sources if source.chunk_id in found)
+            bounded = _bounded(f"{result.content}\n{shown}", services.limits.max_tool_result_chars)
+            result = result.model_copy(update={"content": bounded.content, "truncated": bounded.truncated})
+        messages.append(
+            ToolMessage(
+                result.model_dump_json(exclude_none=True),
+                id=f"tool:{call['id']}",
+                tool_call_id=call["id"],
+                name=call["name"],
+                status="success" if result.status == "success" else "error",
+            )
+        )
+        turn["tool_errors"] = 0 if result.status == "success" else turn["tool_errors"] + 1
+    turn["tool_steps"] += 1
+    if finish is None and turn["tool_steps"] >= services.limits.max_tool_steps:
+        turn["stop_reason"] = "max_tool_steps"
+    elif turn["tool_errors"] >= services.limits.max_tool_errors:
+        turn["stop_reason"] = "max_tool_errors"
+    return {
+        "messages": messages,
+        "turn": turn,
+        "finish": finish,
+        "sources": [{**source.model_dump(mode="json"), "in_context": source.n in in_context} for source in sources],
+    }

@@ -1,0 +1,121 @@
+"""The words and phrases of the extractive model, read from lexicon.yaml and texts.yaml."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Literal, get_args
+
+Analyse = Callable[[str], list[str]]
+Language = Literal["en", "ru"]
+Asked = Literal["number", "money", "time"]
+
+_LETTER = re.compile(r"[^\W\d_]")
+_CYRILLIC = re.compile(r"[а-яёА-ЯЁ]")
+_POLITE = re.compile(
+    r"^(?:(?:please|so|ok|okay|hey|could you|can you|will you|пожалуйста|так|слушай|прошу)\s*,?\s+)+", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Analysed word lists: what the analyser makes of the words of lexicon.yaml, so they meet the words of a text."""
+
+    analyse: Analyse
+    texts: dict[str, dict[str, str]]
+    light: frozenset[str]
+    """Words as written, lower case, ё as е."""
+    asks: dict[str, Asked]
+    synonyms: dict[str, frozenset[str]]
+    """From a term to the terms that stand for it, itself left out."""
+    small_talk: dict[str, str]
+    """From a phrase to its kind."""
+    remember: tuple[re.Pattern[str], ...]
+    follow_up: tuple[str, ...]
+
+    def say(self, key: str, language: Language, **values: str) -> str:
+        """The model's own words, in the asker's language."""
+        return self.texts[key][language].format(**values)
+
+    def is_not_found(self, text: str) -> bool:
+        """Whether a text is this model's own 'no answer'."""
+        return text.strip() in self.texts["not_found"].values()
+
+    def small_talk_of(self, text: str) -> set[str]:
+        """The kinds of small talk a message consists of; empty where there is anything else in it."""
+        kinds = set()
+        for part in re.split(r"[.!?,;:]+|\s[—–-]\s", plain(text)):
+            phrase = " ".join(part.split())
+            if not phrase:
+                continue
+            kind = self.small_talk.get(phrase)
+            if kind is None:
+                return set()
+            kinds.add(kind)
+        return kinds
+
+    def fact_to_remember(self, text: str) -> str | None:
+        """The fact, where a message asks to remember one; questions in the same message are left out of it."""
+        body = _POLITE.sub("", text.strip())
+        for pattern in self.remember:
+            match = pattern.match(body)
+            if match is None:
+                continue
+            sentences = re.findall(r".+?(?:[.!?…]+(?=\s|$)|$)", body[match.end() :], re.DOTALL)
+            fact = " ".join(" ".join(s for s in sentences if not s.rstrip().endswith("?")).split())
+            return fact[:1].upper() + fact[1:] if fact else None
+        return None
+
+    def leans_back(self, text: str) -> bool:
+        """Whether a message begins like a follow-up."""
+        words = plain(text)
+        return any(words == start or words.startswith(start + " ") for start in self.follow_up)
+
+
+def plain(text: str) -> str:
+    """Lower case, ё as е."""
+    return text.lower().replace("ё", "е")
+
+
+def language_of(text: str) -> Language | None:
+    """By the share of Cyrillic among the letters; None where there is no letter."""
+    letters = _LETTER.findall(text)
+    if not letters:
+        return None
+    return "ru" if len(_CYRILLIC.findall(text)) * 2 >= len(letters) else "en"
+
+
+def load_lexicon(analyse: Analyse) -> Lexicon:
+    """Read both files; about ten milliseconds."""
+    words = _yaml("lexicon.yaml")
+    asks: dict[str, Asked] = {}
+    for kind in get_args(Asked):
+        for listed in words["asks"][kind].values():
+            asks.update(dict.fromkeys((plain(word) for word in listed), kind))
+    return Lexicon(
+        analyse=analyse,
+        texts=_yaml("texts.yaml"),
+        light=frozenset(plain(" ".join(words["light"].values())).split()),
+        asks=asks,
+        synonyms=_synonyms(words["same"], analyse),
+        small_talk={plain(phrase): kind for kind, phrases in words["small_talk"].items() for phrase in phrases},
+        remember=tuple(re.compile(pattern, re.IGNORECASE) for pattern in words["remember"]),
+        follow_up=tuple(plain(phrase) for phrase in words["follow_up"]),
+    )
+
+
+def _synonyms(groups: list[list[str]], analyse: Analyse) -> dict[str, frozenset[str]]:
+    synonyms: dict[str, frozenset[str]] = {}
+    for group in groups:
+        terms = frozenset(term for word in group for term in analyse(word) if not term.startswith("~"))
+        for term in terms:
+            synonyms[term] = synonyms.get(term, frozenset()) | (terms - {term})
+    return synonyms
+
+
+def _yaml(name: str) -> Any:
+    import yaml
+
+    return yaml.safe_load(files("providers.extractive").joinpath(name).read_text("utf-8"))

@@ -1,0 +1,105 @@
+"""A question as weighted concepts, and how far a text covers each of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from providers.extractive.lexicon import Asked, Lexicon, plain
+
+_WORD = re.compile(r"\w+(?:[-.]\w+)*")
+_CYRILLIC = re.compile(r"[а-яё]", re.IGNORECASE)
+_SENTENCE_START = re.compile(r"(?:^|[.!?…:»\"]\s+|^[«\"(]+)$")
+_MONEY = r"(?:₽|руб|р\.|коп|usd|eur|\$|€|dollar|euro|rouble|ruble|доллар|евро|тыс|млн|million|thousand|%)"
+_MONTHS = (
+    r"(?:january|february|march|april|june|july|august|september|october|november|december|"
+    r"январ|феврал|март|апрел|июн|июл|август|сентябр|октябр|ноябр|декабр)"
+)
+_SPANS = r"(?:day|week|month|year|hour|minute|quarter|дн|день|недел|месяц|год|лет|час|минут|сут|квартал)"
+_SHOWS: dict[Asked, re.Pattern[str]] = {
+    "number": re.compile(r"\d"),
+    "money": re.compile(rf"\d[\d\s.,]*\s*{_MONEY}|{_MONEY}\s*\d", re.IGNORECASE),
+    "time": re.compile(
+        rf"\d\s*\)?\s*(?:\([^)]*\)\s*)?(?:\w+\s+){{0,2}}{_SPANS}|\d{{1,2}}[./]\d{{1,2}}[./]\d{{2,4}}|\d{{4}}-\d{{2}}|"
+        rf"{_MONTHS}|\b(?:19|20)\d\d\b|\d{{1,2}}:\d{{2}}",
+        re.IGNORECASE,
+    ),
+}
+EXACT, PREFIX, SYNONYM = 1.0, 0.85, 0.8
+_LIGHT, _ASKED = 0.1, 0.35
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """One word of the question. `strength` scales its weight; an `anchor` (a name, a number) must be in the cited source."""
+
+    word: str
+    terms: frozenset[str]
+    prefixes: frozenset[str]
+    synonyms: frozenset[str]
+    strength: float
+    asked: Asked | None
+    anchor: bool
+
+    @property
+    def content(self) -> bool:
+        return self.strength >= 0.5
+
+    def match(self, terms: frozenset[str] | set[str], text: str | None = None) -> float:
+        """0..1: how well these terms (and this text, for what shows a number, a sum, a time) cover the concept."""
+        if self.terms & terms:
+            return EXACT
+        if self.asked is not None and text is not None and _SHOWS[self.asked].search(text):
+            return EXACT
+        if self.prefixes & terms:
+            return PREFIX
+        return SYNONYM if self.synonyms & terms else 0.0
+
+
+def concepts(text: str, lexicon: Lexicon, *, own_name: str = "", strength: float = 1.0) -> list[Concept]:
+    """The concepts of a question, stop words left out, each word once. `own_name` is the organisation's, which says little."""
+    own = set(lexicon.analyse(own_name))
+    cyrillic = bool(_CYRILLIC.search(text))
+    found: dict[str, Concept] = {}
+    for match in _WORD.finditer(text):
+        word = match.group()
+        key = plain(word)
+        asked = lexicon.asks.get(key)
+        terms = lexicon.analyse(word)
+        if (not terms and asked is None) or key in found:
+            continue
+        stems = frozenset(term for term in terms if not term.startswith("~"))
+        light = key in lexicon.light or bool(own & stems)
+        weight = _ASKED if asked else _LIGHT if light else 1.0
+        starts = bool(_SENTENCE_START.search(text[: match.start()]))
+        anchor = not light and asked is None and strength == 1.0 and _is_anchor(word, starts, cyrillic)
+        found[key] = Concept(
+            word=word,
+            terms=stems,
+            prefixes=frozenset(terms) - stems,
+            synonyms=frozenset().union(*(lexicon.synonyms.get(stem, frozenset()) for stem in stems)),
+            strength=weight * strength,
+            asked=asked,
+            anchor=anchor,
+        )
+    return list(found.values())
+
+
+def _is_anchor(word: str, starts_sentence: bool, cyrillic_text: bool) -> bool:
+    """Names, acronyms, numbers, codes, foreign words: what a source must speak of to be about the question."""
+    if any(character.isdigit() for character in word):
+        return True
+    if len(word) > 1 and word.isupper():
+        return True
+    if cyrillic_text and not _CYRILLIC.search(word):
+        return True
+    return word[:1].isupper() and not starts_sentence
+
+
+def term_set(text: str, lexicon: Lexicon) -> frozenset[str]:
+    return frozenset(lexicon.analyse(text))
+
+
+def any_content(items: Iterable[Concept]) -> bool:
+    return any(concept.content for concept in items)

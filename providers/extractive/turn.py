@@ -1,0 +1,99 @@
+"""What the extractive model reads in the messages it is given: the question, the material, the tools, the results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+
+from domain.sources import SourceText, read_notes, read_sources
+from providers.extractive.lexicon import Language, language_of
+
+_CONTEXT = "\n\nContext: "
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A tool call of this turn and what came back. `content` is empty where it failed, `problem` None where it did not."""
+
+    name: str
+    arguments: dict[str, Any]
+    content: str
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One call of the model. `background` is what the question may lean on: a task's context and the questions before it."""
+
+    question: str
+    background: str
+    language: Language
+    sources: list[SourceText]
+    notes: list[str]
+    tools: Mapping[str, dict[str, Any]]
+    outcomes: list[Outcome]
+
+
+def read(messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]]) -> Turn:
+    """Read a conversation whose last human message is the question; what follows it is this turn's tool traffic."""
+    last = max((i for i, m in enumerate(messages) if isinstance(m, HumanMessage)), default=-1)
+    asked = messages[last].text if last >= 0 else ""
+    question, _, context = asked.partition(_CONTEXT)
+    before = [m.text.partition(_CONTEXT)[0] for m in messages[: max(last, 0)] if isinstance(m, HumanMessage)]
+    system = "\n\n".join(m.text for m in messages if isinstance(m, SystemMessage))
+    outcomes = _outcomes(messages[last + 1 :])
+    sources = {source.n: source for source in read_sources(system)}
+    for outcome in outcomes:
+        sources.update((source.n, source) for source in read_sources(outcome.content))
+    language = next(filter(None, (language_of(text) for text in (question, *reversed(before)))), None)
+    return Turn(
+        question=question.strip(),
+        background="\n".join([*before[-1:], context]).strip(),
+        language=language or "en",
+        sources=list(sources.values()),
+        notes=read_notes(system),
+        tools={tool["function"]["name"]: dict(tool["function"]) for tool in tools if "function" in tool},
+        outcomes=outcomes,
+    )
+
+
+def _outcomes(messages: Sequence[BaseMessage]) -> list[Outcome]:
+    calls = {call["id"]: call for m in messages if isinstance(m, AIMessage) for call in m.tool_calls}
+    outcomes = []
+    for message in messages:
+        if isinstance(message, ToolMessage):
+            call = calls.get(message.tool_call_id)
+            name = call["name"] if call else message.name or ""
+            content, problem = _result(message)
+            outcomes.append(Outcome(name, dict(call["args"]) if call else {}, content, problem))
+    return outcomes
+
+
+def _result(message: ToolMessage) -> tuple[str, str | None]:
+    """The content and the problem of a tool's result, which is a ToolResult as JSON, or from elsewhere plain text."""
+    text = message.text
+    value = _object(text)
+    if value is None or "status" not in value:
+        return (text, None) if message.status == "success" else ("", text)
+    if value["status"] == "error":
+        error = value.get("error") or {}
+        return "", str(error.get("message") or value.get("content") or "unknown error")
+    content = str(value.get("content") or "")
+    inner = _object(content)
+    if inner is not None and isinstance(inner.get("summary"), str):
+        content = inner["summary"]
+    return content, None
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

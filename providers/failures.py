@@ -1,0 +1,125 @@
+"""What the vendors' libraries raise, in our words. The libraries' own messages are quoted only where they can't hold a key."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+from domain.errors import ProviderError, ProviderProtocolError, ProviderRateLimited, ProviderRejected, ProviderUnavailable
+
+_SECRET = re.compile(r"(?i)(bearer\s+|api[_ -]?key[^:]{0,20}:\s*|\bsk-|\bAIza|://[^/\s:@]+:)[^\s'\",@]+")
+
+
+def translate(failure: Exception, provider: str, model: str) -> ProviderError | None:
+    """The ProviderError a vendor's exception stands for; None where it is not one of theirs.
+
+    Unavailable and RateLimited are worth another attempt, ProtocolError another provider, Rejected none with this request.
+    """
+    if isinstance(failure, ProviderError):
+        return failure
+    return (
+        _openai(failure, provider, model)
+        or _ollama(failure, provider, model)
+        or _transport(failure, provider)
+        or _malformed(failure, provider)
+    )
+
+
+def _openai(failure: Exception, provider: str, model: str) -> ProviderError | None:
+    import openai
+
+    if isinstance(failure, openai.APITimeoutError):
+        return ProviderUnavailable(provider, "did not answer in time", reason="timeout")
+    if isinstance(failure, openai.APIConnectionError):
+        return ProviderUnavailable(provider, "can't be reached; check its address", reason="connection")
+    if isinstance(failure, openai.APIStatusError):
+        return of_status(failure.status_code, failure.response.headers, _quote(failure.message), provider, model)
+    if isinstance(failure, openai.APIError):
+        return ProviderUnavailable(provider, f"broke off with an error: {_quote(failure.message)}", reason="stream_error")
+    return None
+
+
+def _ollama(failure: Exception, provider: str, model: str) -> ProviderError | None:
+    import ollama
+
+    if isinstance(failure, ollama.ResponseError):
+        if failure.status_code in (-1, 200):
+            return ProviderUnavailable(provider, f"broke off with an error: {_quote(failure.error)}", reason="stream_error")
+        return of_status(failure.status_code, {}, _quote(failure.error), provider, model)
+    return None
+
+
+def _transport(failure: Exception, provider: str) -> ProviderError | None:
+    import httpx
+    import httpx2
+
+    if isinstance(failure, (TimeoutError, httpx.TimeoutException, httpx2.TimeoutException)):
+        return ProviderUnavailable(provider, "did not answer in time", reason="timeout")
+    if isinstance(failure, (httpx.ConnectError, httpx2.ConnectError, ConnectionRefusedError)):
+        return ProviderUnavailable(provider, "can't be reached; check its address", reason="connection")
+    if isinstance(failure, (httpx.HTTPError, httpx2.HTTPError, OSError)):
+        return ProviderUnavailable(provider, "the connection broke", reason="connection")
+    return None
+
+
+def _malformed(failure: Exception, provider: str) -> ProviderError | None:
+    if isinstance(failure, json.JSONDecodeError):
+        return ProviderProtocolError(provider, "sent something that is not JSON", reason="bad_json")
+    # What the vendors' classes raise on a chunk whose parts are missing or of another type.
+    if isinstance(failure, (ValueError, KeyError, IndexError, TypeError, AttributeError)):
+        return ProviderProtocolError(
+            provider, f"sent something malformed ({type(failure).__name__})", reason="malformed"
+        )
+    return None
+
+
+def of_status(status: int, headers: Mapping[str, str], text: str, provider: str, model: str) -> ProviderError:
+    """The failure an HTTP status stands for."""
+    said = f": {text}" if text else ""
+    if status == 429:
+        return ProviderRateLimited(provider, f"has too many requests{said}", retry_after=retry_after(headers), http_status=429)
+    if status in (401, 403):
+        return ProviderRejected(
+            provider,
+            f"refused the key (HTTP {status}); check the provider's API key variable in the environment",
+            http_status=status,
+            reason="key",
+        )
+    if status == 404:
+        return ProviderRejected(
+            provider, f"does not know the model '{model}', or its address is wrong (HTTP 404)", model=model, http_status=404,
+            reason="model",
+        )
+    if status in (408, 409, 425) or status >= 500:
+        return ProviderUnavailable(
+            provider, f"failed with HTTP {status}", http_status=status, reason="http_status", retry_after=retry_after(headers)
+        )
+    return ProviderRejected(
+        provider, f"refused the request for '{model}' (HTTP {status}){said}", model=model, http_status=status, reason="request"
+    )
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds the provider asked to wait; None where it didn't say, or said it unreadably."""
+    from datetime import UTC, datetime
+    from email.utils import parsedate_to_datetime
+
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if not value:
+            continue
+        try:
+            return max(0.0, float(value) * unit)
+        except ValueError:
+            pass
+        try:
+            return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+        except (ValueError, TypeError):
+            continue
+    return None
+
+
+def _quote(text: str) -> str:
+    """A vendor's message, short, on one line, with anything that looks like a key blotted out."""
+    return _SECRET.sub(r"\1***", " ".join(str(text).split()))[:300]

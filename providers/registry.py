@@ -1,0 +1,135 @@
+"""The registry: which providers this process can use, and their chat models, built at first use and kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from domain.catalogue import Catalogue, ModelSpec, ProviderSpec
+from domain.errors import ConfigurationError, NoProvider
+from providers import ollama, openai_compatible
+from providers.access import Access, resolve
+from providers.route import ProviderState, Snapshot
+
+if TYPE_CHECKING:
+    import httpx2
+    from langchain_core.language_models import BaseChatModel
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 180.0
+
+
+class Providers:
+    """All providers of the catalogue as configured by `environ`. One per process, made in the lifespan, closed at its end."""
+
+    def __init__(self, catalogue: Catalogue, environ: Mapping[str, str], analyse: Callable[[str], list[str]]) -> None:
+        self.catalogue = catalogue
+        self._access: dict[str, Access] = {spec.name: resolve(spec, environ) for spec in catalogue.providers}
+        self._analyse = analyse
+        self._models: dict[tuple[str, str], BaseChatModel] = {}
+        self._client: httpx2.AsyncClient | None = None
+
+    def usable(self) -> tuple[str, ...]:
+        """Names of the providers that can be called, in the catalogue's order."""
+        return tuple(spec.name for spec in self.catalogue.providers if self._access[spec.name].unusable is None)
+
+    def snapshot(self) -> Snapshot:
+        """What the route's choice needs to know of this process."""
+        return Snapshot({name: ProviderState(a.default_model, a.unusable) for name, a in self._access.items()})
+
+    def chat(self, provider: str, model: str | None = None) -> BaseChatModel:
+        """The chat model; `model` None is the provider's default. The same object for the same pair.
+
+        Raises NoProvider where the provider is unknown or unusable.
+        """
+        spec = self.catalogue.provider(provider)
+        access = self._access.get(provider)
+        if spec is None or access is None:
+            raise NoProvider(
+                f"There is no provider '{provider[:100]}'; available: {', '.join(self.usable())}.",
+                provider=provider[:100],
+                available=list(self.usable()),
+            )
+        name = spec.model(model).name if model else access.default_model
+        if access.unusable is not None or name is None:
+            raise NoProvider(
+                f"Provider '{provider}' can't be used: {access.unusable}; available: {', '.join(self.usable())}.",
+                provider=provider,
+                available=list(self.usable()),
+            )
+        key = (provider, name)
+        if key not in self._models:
+            self._models[key] = self._build(spec, access, spec.model(name))
+        return self._models[key]
+
+    def _build(self, spec: ProviderSpec, access: Access, model: ModelSpec) -> BaseChatModel:
+        if spec.family == "extractive":
+            from providers.extractive.model import build
+
+            return build(self._analyse)
+        if access.base_url is None:
+            raise ConfigurationError(f"Provider '{spec.name}' has no address: set {spec.base_url_env}.")
+        if spec.family == "ollama":
+            # True only where the catalogue is sure: a model that can't think refuses the request.
+            reasoning = True if model.capabilities.reasoning else None
+            return ollama.build(
+                model=model.name,
+                base_url=access.base_url,
+                reasoning=reasoning,
+                connect_seconds=CONNECT_SECONDS,
+                read_seconds=READ_SECONDS,
+            )
+        if self._client is None:
+            self._client = openai_compatible.open_client(CONNECT_SECONDS, READ_SECONDS)
+        return openai_compatible.build(
+            self._client,
+            model=model.name,
+            base_url=access.base_url,
+            api_key=access.api_key,
+            read_seconds=READ_SECONDS,
+        )
+
+    def matrix(self) -> list[dict[str, Any]]:
+        """One row a provider for `GET /v1/providers`: capabilities and prices (null where unknown), location, whether it is
+        usable, and if not, why. No key and no address."""
+        return [self._row(spec, self._access[spec.name]) for spec in self.catalogue.providers]
+
+    @staticmethod
+    def _row(spec: ProviderSpec, access: Access) -> dict[str, Any]:
+        names = [model.name for model in spec.models]
+        if access.default_model and spec.model(access.default_model).name not in names:
+            names.insert(0, access.default_model)
+        return {
+            "provider": spec.name,
+            "family": spec.family,
+            "location": spec.location,
+            "usable": access.unusable is None,
+            "reason": access.unusable,
+            "default_model": access.default_model,
+            "models": [
+                {
+                    "name": model.name,
+                    "aliases": list(model.aliases),
+                    "capabilities": model.capabilities.model_dump(),
+                    "price": model.price.model_dump() if model.price else None,
+                }
+                for model in map(spec.model, names)
+            ],
+        }
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        from langchain_core.language_models import BaseChatModel
+
+        models: list[BaseChatModel] = list(self._models.values())
+        self._models.clear()
+        closing = []
+        if any(key is not None for key in models):
+            from langchain_ollama import ChatOllama
+
+            closing = [ollama.close(model) for model in models if isinstance(model, ChatOllama)]
+        await asyncio.gather(*closing)
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None

@@ -1,0 +1,200 @@
+"""One stream validator for every provider: neither client library notices a stream that was cut off.
+
+A stream counts only with a terminal finish reason. A tool call is let through as complete only if its name is one of those
+offered, its id is not empty and its raw arguments are strict JSON. Silence is bounded; keep-alives are silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from domain.errors import ProviderProtocolError, ProviderUnavailable
+from providers.failures import translate
+from providers.history import repair_messages
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import AIMessageChunk, BaseMessage
+    from langchain_core.outputs import ChatGenerationChunk
+
+__all__ = ["model_name", "repair_messages", "stream_chat"]
+
+FIRST_TOKEN_SECONDS = 60.0
+BETWEEN_TOKENS_SECONDS = 30.0
+
+
+async def stream_chat(
+    model: BaseChatModel,
+    provider: str,
+    messages: Sequence[BaseMessage],
+    *,
+    tools: Sequence[dict[str, Any]] | None,
+    known_tools: set[str],
+    first_token_seconds: float = FIRST_TOKEN_SECONDS,
+    between_tokens_seconds: float = BETWEEN_TOKENS_SECONDS,
+) -> AsyncIterator[AIMessageChunk]:
+    """The model's answer, chunk by chunk, as it arrives; complete and valid if the iteration ends without an error.
+
+    Chunks carry no id; the last ones carry `response_metadata.finish_reason` (OpenAI's words, for every provider) and
+    `usage_metadata` where the provider reports it. Chunks already yielded are to be retracted where an error follows.
+    `tools` are in OpenAI's format. No LangChain callbacks run here: the node's own model is the one that is traced.
+
+    Raises ProviderUnavailable, ProviderRateLimited, ProviderRejected, ProviderProtocolError.
+    """
+    name = model_name(model)
+    check = _Check(provider, known_tools)
+    loop = asyncio.get_running_loop()
+    bound = _bound(model, tools)
+    limit = first_token_seconds
+    deadline = loop.time() + limit
+    async with aclosing(model._astream(list(messages), **bound)) as source:  # type: ignore[type-var]
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    generation = await anext(source)
+            except StopAsyncIteration:
+                break
+            except TimeoutError as stalled:
+                if loop.time() < deadline:
+                    raise translate(stalled, provider, name) or stalled from stalled
+                what = "no token" if limit == first_token_seconds and not check.progress else "no further token"
+                raise ProviderUnavailable(provider, f"sent {what} for {limit:g} s", reason="stalled") from None
+            except Exception as failure:
+                ours = translate(failure, provider, name)
+                if ours is None or ours is failure:
+                    raise
+                raise ours from failure
+            chunk = _chunk(generation, provider)
+            progressed = check.take(chunk)
+            yield chunk
+            if progressed:
+                limit = between_tokens_seconds
+                deadline = loop.time() + limit
+    check.end()
+
+
+def model_name(model: BaseChatModel) -> str:
+    """The vendor's name of the model an object calls."""
+    for attribute in ("model_name", "model"):
+        value = getattr(model, attribute, None)
+        if isinstance(value, str):
+            return value
+    return type(model).__name__
+
+
+def _bound(model: BaseChatModel, tools: Sequence[dict[str, Any]] | None) -> dict[str, Any]:
+    """The keyword arguments with which the vendor's class passes tools on."""
+    if not tools:
+        return {}
+    from langchain_core.runnables import RunnableBinding
+
+    binding = model.bind_tools(list(tools))
+    assert isinstance(binding, RunnableBinding)
+    return dict(binding.kwargs)
+
+
+def _chunk(generation: ChatGenerationChunk, provider: str) -> AIMessageChunk:
+    """The message of a generation, with the finish reason where LangChain's own `astream` would put it."""
+    from langchain_core.messages import AIMessageChunk
+
+    message = generation.message
+    if not isinstance(message, AIMessageChunk):
+        raise ProviderProtocolError(provider, "answered in another role than the assistant's", reason="role")
+    info = generation.generation_info
+    if info:
+        message.response_metadata = {**info, **message.response_metadata}
+        if info.get("done") is True:
+            _finish_in_openai_words(message)
+    return message
+
+
+def _finish_in_openai_words(message: AIMessageChunk) -> None:
+    """Ollama says `done` and `done_reason`, and 'stop' also where it calls tools."""
+    reason = message.response_metadata.get("done_reason") or "stop"
+    message.response_metadata["finish_reason"] = reason
+
+
+@dataclass
+class _Call:
+    name: str = ""
+    id: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+
+class _Check:
+    """What has been seen of one stream."""
+
+    def __init__(self, provider: str, known_tools: set[str]) -> None:
+        self.provider = provider
+        self.known_tools = known_tools
+        self.finish: str | None = None
+        self.progress = False
+        self._text = False
+        self._calls: dict[object, _Call] = {}
+
+    def take(self, chunk: AIMessageChunk) -> bool:
+        """Note a chunk; True where it moved the answer on. Calls are checked before the finishing chunk goes out."""
+        parts = chunk.tool_call_chunks
+        for part in parts:
+            index = part.get("index")
+            call = self._calls.setdefault(len(self._calls) + 1_000_000 if index is None else index, _Call())
+            call.name += part.get("name") or ""
+            call.id += part.get("id") or ""
+            if part.get("args"):
+                call.arguments.append(part["args"] or "")
+        finish = chunk.response_metadata.get("finish_reason") if chunk.response_metadata else None
+        if finish:
+            self.finish = str(finish)
+            self._check_calls()
+        moved = bool(chunk.content or parts or finish or chunk.usage_metadata) or bool(
+            chunk.additional_kwargs and any(chunk.additional_kwargs.values())
+        )
+        self.progress = self.progress or moved
+        self._text = self._text or bool(chunk.content)
+        return moved
+
+    def end(self) -> None:
+        """The stream is over. Raises ProviderProtocolError where it was cut off."""
+        if self.finish is None:
+            raise self._broken("the stream ended without a finish reason", "no_finish")
+        if not self._calls and not self._text and self.finish == "stop":
+            # Also what is left of tool calls sent without an index, which langchain-openai drops.
+            raise self._broken("the stream finished without a word", "empty")
+        self._check_calls()
+
+    def _check_calls(self) -> None:
+        if self.finish == "tool_calls" and not self._calls:
+            raise self._broken("the stream announced tool calls and sent none", "no_tool_call")
+        seen: set[str] = set()
+        for call in self._calls.values():
+            if not call.name or call.name not in self.known_tools:
+                raise self._broken(f"called the tool '{call.name[:80]}', which was not offered", "unknown_tool")
+            if not call.id:
+                raise self._broken(f"called '{call.name}' without an id", "no_tool_call_id")
+            if call.id in seen:
+                raise self._broken(f"called '{call.name}' with an id it had used already", "repeated_tool_call_id")
+            seen.add(call.id)
+            if not _is_object("".join(call.arguments)):
+                raise self._broken(f"the arguments of its call of '{call.name}' are not a JSON object", "bad_arguments")
+
+    def _broken(self, what: str, reason: str) -> ProviderProtocolError:
+        return ProviderProtocolError(self.provider, what, reason=reason, finish_reason=self.finish)
+
+
+def _is_object(raw: str) -> bool:
+    """Strict JSON: no NaN, no trailing text. An absent argument list is the empty object, as OpenAI's own servers send it."""
+    if not raw:
+        return True
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    try:
+        return isinstance(json.loads(raw, parse_constant=refuse), dict)
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""The run engine: accepts, executes, follows and ends runs."""

@@ -1,0 +1,297 @@
+"""The run engine of one replica: accept, execute outside the request, let readers follow, cancel, sweep."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from typing import Any
+
+import structlog
+from psycopg import OperationalError
+from psycopg_pool import PoolTimeout
+
+from domain.errors import Conflict, InvalidInput
+from domain.identity import Identity
+from domain.ids import OrganizationId, RunId, ThreadId, TraceId, UserId, new_id
+from domain.runs import TERMINAL, Event, Run, RunStatus
+from jobs.engine import Claim, JobEngine, Submission, fingerprint
+from nodes.runtime import RunContext
+from providers.registry import Providers
+from providers.route import Choice, RouteRequest, choose
+from server.engine.contract import RunRequest
+from server.engine.executor import Execution, Executor, run_config
+from server.engine.log import HEARTBEAT_SECONDS, PUBLIC, RunLog, decode
+from server.render.serialize import only
+from storage.events import Events
+from storage.quota import QuotaLedger
+from storage.runs import Runs
+from storage.saver import TenantSaver, acting_for
+from storage.threads import Threads
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 1.0
+FOLLOW_SECONDS = 0.25
+"""How often a run that another replica executes is read from the log."""
+SERVED_STRATEGIES = ("reject", "enqueue")
+
+
+class Engine:
+    """See server/engine/contract.py for the methods the surfaces use."""
+
+    def __init__(
+        self,
+        *,
+        jobs: JobEngine,
+        executor: Executor,
+        runs: Runs,
+        threads: Threads,
+        events: Events,
+        saver: TenantSaver,
+        graphs: Any,
+        providers: Providers,
+        quota: QuotaLedger,
+        max_concurrent_runs: int,
+    ) -> None:
+        self._jobs = jobs
+        self._executor = executor
+        self._runs = runs
+        self._threads = threads
+        self._events = events
+        self._saver = saver
+        self._graphs = graphs
+        self._providers = providers
+        self._quota = quota
+        self._max = max_concurrent_runs
+        self._live: dict[RunId, Execution] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._poller: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Register with the queue and begin to take runs, those an earlier process left behind included."""
+        await self._jobs.start()
+        self._poller = asyncio.create_task(self._poll())
+
+    async def stop(self) -> None:
+        """Give every run back to the queue, with its log stored, and leave."""
+        self._stopping = True
+        if self._poller is not None:
+            self._poller.cancel()
+            await asyncio.gather(self._poller, return_exceptions=True)
+        for held in list(self._live.values()):
+            held.end("release")
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._jobs.stop()
+
+    async def submit(
+        self,
+        identity: Identity,
+        thread_id: ThreadId,
+        request: RunRequest,
+        *,
+        idempotency_key: str | None,
+        trace_id: TraceId,
+        create_thread: bool = False,
+        thread_metadata: dict[str, Any] | None = None,
+        ephemeral: bool = False,
+    ) -> Run:
+        if request.multitask_strategy not in SERVED_STRATEGIES:
+            raise InvalidInput("multitask_strategy", f"must be one of {', '.join(SERVED_STRATEGIES)}")
+        asked = {**request.config.get("configurable", {}), **request.context}
+        self._check_model(asked)
+        await self._quota.check(identity.organization_id)
+        kwargs = {
+            **{key: value for key, value in asdict(request).items() if key not in ("assistant_id", "graph_id", "metadata")},
+            "organization_name": identity.organization_name,
+            "ephemeral": ephemeral,
+        }
+        accepted = await self._jobs.submit(
+            Submission(
+                run_id=RunId(new_id()),
+                thread_id=thread_id,
+                organization_id=identity.organization_id,
+                user_id=identity.user_id,
+                see_all_threads=identity.at_least("manager"),
+                assistant_id=request.assistant_id,
+                graph_id=request.graph_id,
+                trace_id=trace_id,
+                kwargs=kwargs,
+                metadata=request.metadata,
+                multitask_strategy=request.multitask_strategy,
+                create_thread=create_thread or ephemeral,
+                thread_metadata=thread_metadata or {},
+                idempotency_key=idempotency_key,
+                fingerprint=fingerprint({**asdict(request), "thread_id": None if ephemeral else thread_id}),
+            ),
+            claim=self._has_room(),
+        )
+        if accepted.claim is not None:
+            mine = accepted.run if accepted.claim.run_id == accepted.run.run_id else None
+            self._begin(accepted.claim, mine, accepted.last_seq if mine else None)
+        return accepted.run
+
+    def _check_model(self, asked: dict[str, Any]) -> None:
+        """A model that can't be had is refused before the run is accepted."""
+        choice = Choice(asked.get("provider"), asked.get("model"))
+        if choice:
+            choose(RouteRequest(explicit=choice), self._providers.catalogue, self._providers.snapshot())
+
+    async def tail(self, organization_id: OrganizationId, run: Run, *, after_seq: int | None) -> AsyncIterator[Event | None]:
+        after = after_seq or 0
+        silent = 0.0
+        while True:
+            held = self._live.get(run.run_id)
+            if held is not None and held.run.organization_id == organization_id and after + 1 >= held.log.first_seq:
+                async for event in held.log.tail(after):
+                    yield event
+                return
+            events = await self._stored(organization_id, run, after)
+            for event in events:
+                after, silent = event.seq, 0.0
+                yield event
+                if event.terminal:
+                    return
+            if held is None and not events:
+                silent += FOLLOW_SECONDS
+                if silent >= HEARTBEAT_SECONDS:
+                    silent = 0.0
+                    yield None
+                await asyncio.sleep(FOLLOW_SECONDS)
+
+    async def _stored(self, organization_id: OrganizationId, run: Run, after: int) -> list[Event]:
+        flushes = await self._events.after(organization_id, run.run_id, after)
+        events = [
+            event
+            for flush in flushes
+            for event in decode(run.run_id, flush.seq_first, flush.events, terminal=flush.terminal)
+            if event.seq > after
+        ]
+        return [
+            Event(e.seq, e.run_id, e.method, e.ns, await self._values_of(organization_id, run), e.terminal)
+            if e.method == "values"
+            else e
+            for e in events
+        ]
+
+    async def _values_of(self, organization_id: OrganizationId, run: Run) -> dict[str, Any]:
+        """The state in which a run left its thread, from its last checkpoint."""
+        config = run_config(run)
+        with acting_for(organization_id):
+            async for saved in self._saver.alist(
+                {"configurable": {"thread_id": config["configurable"]["thread_id"], "checkpoint_ns": ""}},
+                filter={"run_id": run.run_id},
+                limit=1,
+            ):
+                return await self._state(run, saved.config["configurable"]["checkpoint_id"])
+        return {}
+
+    async def _state(self, run: Run, checkpoint_id: str | None) -> dict[str, Any]:
+        configurable = dict(run_config(run)["configurable"])
+        configurable.pop("checkpoint_id", None)
+        if checkpoint_id is not None:
+            configurable["checkpoint_id"] = checkpoint_id
+        snapshot = await self._graphs[run.graph_id].aget_state({"configurable": configurable})
+        return only(snapshot.values, PUBLIC)
+
+    async def cancel(self, organization_id: OrganizationId, run: Run, *, wait: bool) -> None:
+        held = self._live.get(run.run_id)
+        if held is not None and held.run.organization_id == organization_id:
+            held.end("cancel")
+            if wait:
+                await held.over.wait()
+            return
+        error = {"error": "run_cancelled", "error_code": "run_cancelled", "message": "The run was cancelled."}
+        ended = [
+            (0, {"method": "error", "ns": [], "data": error}),
+            (0, {"method": "end", "ns": [], "data": {"status": "interrupted"}}),
+        ]
+        status = await self._jobs.cancel(organization_id, run, ended)
+        while wait and status not in TERMINAL:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            status = (await self._runs.get(organization_id, run.thread_id, run.run_id)).status
+
+    async def get_run(self, organization_id: OrganizationId, thread_id: ThreadId, run_id: RunId) -> Run:
+        return await self._runs.get(organization_id, thread_id, run_id)
+
+    async def list_runs(
+        self,
+        organization_id: OrganizationId,
+        thread_id: ThreadId,
+        *,
+        limit: int,
+        offset: int,
+        status: RunStatus | None = None,
+    ) -> list[Run]:
+        return await self._runs.list(organization_id, thread_id, limit=limit, offset=offset, status=status)
+
+    async def delete_run(self, organization_id: OrganizationId, thread_id: ThreadId, run_id: RunId) -> None:
+        run = await self._runs.get(organization_id, thread_id, run_id)
+        if not await self._runs.delete(organization_id, thread_id, run_id):
+            raise Conflict("The run is not over; cancel it first.", run_id=run.run_id, status=run.status)
+
+    async def values(self, organization_id: OrganizationId, run: Run) -> dict[str, Any]:
+        with acting_for(organization_id):
+            return await self._state(run, None)
+
+    def _has_room(self) -> bool:
+        return not self._stopping and len(self._live) < self._max
+
+    def _begin(self, claim: Claim, run: Run | None, last_seq: int | None) -> None:
+        task = asyncio.create_task(self._hold(claim, run, last_seq))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _hold(self, claim: Claim, run: Run | None, last_seq: int | None) -> None:
+        """Execute a claimed run, then the one claimed with its end, and so on."""
+        following: Claim | None = claim
+        while following is not None:
+            claim, following = following, None
+            if run is None:
+                run = await self._runs.find(claim.organization_id, claim.run_id)
+            if run is None:  # deleted with its thread meanwhile
+                return
+            if last_seq is None:
+                last_seq = await self._events.last_seq(claim.organization_id, run.thread_id)
+            held = Execution(run, claim, RunLog(run.run_id, last_seq + 1), _context(run))
+            held.task = asyncio.current_task()
+            self._live[run.run_id] = held
+            structlog.contextvars.bind_contextvars(trace_id=run.trace_id, run_id=run.run_id)
+            try:
+                following = await self._executor.execute(held, claim_next=not self._stopping)
+                if run.kwargs.get("ephemeral") and held.ending != "release":
+                    await self._threads.delete(claim.organization_id, run.thread_id)
+            except (OperationalError, PoolTimeout):
+                log.exception("the database was lost; the run is left to its lease", run_id=run.run_id)
+            finally:
+                self._live.pop(run.run_id, None)
+                held.over.set()
+            run = last_seq = None
+
+    async def _poll(self) -> None:
+        """Sweep expired leases and take waiting runs while there is room."""
+        while True:
+            try:
+                await self._jobs.sweep()
+                while self._has_room() and (claim := await self._jobs.claim_next()):
+                    self._begin(claim, None, None)
+            except (OperationalError, PoolTimeout) as lost:
+                log.warning("the queue can't be read", error=type(lost).__name__)
+            await asyncio.sleep(POLL_SECONDS)
+
+
+def _context(run: Run) -> RunContext:
+    asked = {**(run.kwargs.get("config") or {}).get("configurable", {}), **(run.kwargs.get("context") or {})}
+    return RunContext(
+        organization_id=run.organization_id,
+        organization_name=run.kwargs.get("organization_name", ""),
+        user_id=UserId(run.user_id),
+        run_id=run.run_id,
+        thread_id=run.thread_id,
+        trace_id=run.trace_id,
+        mode=asked.get("mode", "chat"),
+        orchestration=asked.get("orchestration", "graph"),
+        provider=asked.get("provider"),
+        model=asked.get("model"),
+    )

@@ -1,0 +1,280 @@
+"""Executing one claimed run: the graph's stream into the log, the lease kept, an honest end whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import structlog
+from langchain_core.messages import ToolMessage
+from langchain_core.messages.utils import convert_to_messages
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command
+
+from domain.errors import ConsiliumError, RunCancelled, StaleFence
+from domain.runs import Run, RunStatus
+from domain.tools import ToolFailure, ToolResult
+from graphs.build import Graphs
+from jobs.engine import Claim, JobEngine
+from nodes.prompt import pending_calls
+from nodes.runtime import RunContext
+from nodes.texts import language_of, text
+from server.engine.log import RunLog, encode, public_update
+from storage.children import Children
+from storage.events import Events
+from storage.saver import TenantSaver, acting_for, checkpoint_thread
+
+log = structlog.get_logger(__name__)
+
+Ending = Literal["cancel", "release", "fenced"]
+"""Why a run's task was cancelled: by request; because this process stops; because another holds the run."""
+RECURSION_LIMIT = 250
+"""Supersteps; far above what the limits of a turn allow, which end it honestly before."""
+
+
+@dataclass(slots=True)
+class Execution:
+    """A run this process holds."""
+
+    run: Run
+    claim: Claim
+    log: RunLog
+    context: RunContext
+    ending: Ending | None = None
+    task: asyncio.Task[None] | None = None
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def end(self, why: Ending) -> None:
+        """Cancel the run's task, once."""
+        if self.ending is None and self.task is not None:
+            self.ending = why
+            self.task.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the graph ended."""
+
+    status: RunStatus
+    error: dict[str, Any] | None = None
+
+
+class Executor:
+    """Runs graphs for claimed runs. `flush_seconds` bounds how long an event waits to be stored."""
+
+    def __init__(
+        self,
+        graphs: Graphs,
+        jobs: JobEngine,
+        events: Events,
+        children: Children,
+        saver: TenantSaver,
+        *,
+        lease_seconds: float,
+        flush_seconds: float,
+        turn_seconds: float,
+    ) -> None:
+        self._graphs = graphs
+        self._jobs = jobs
+        self._events = events
+        self._children = children
+        self._saver = saver
+        self._lease_seconds = lease_seconds
+        self._flush_seconds = flush_seconds
+        self._turn_seconds = turn_seconds
+
+    async def execute(self, held: Execution, *, claim_next: bool) -> Claim | None:
+        """Run it to its end and record that. Returns the next run this replica has claimed, if any.
+
+        Raises nothing of the run's own: a failure is the run's status. A database that can't be reached leaves the run to its
+        lease: the sweep hands it on.
+        """
+        claim, run = held.claim, held.run
+        with acting_for(claim.organization_id, claim.run_id, claim.fence):
+            keeper = asyncio.create_task(self._keep(held))
+            flusher = asyncio.create_task(self._flush(held))
+            try:
+                outcome = await self._run(held)
+            finally:
+                keeper.cancel()
+                flusher.cancel()
+                await asyncio.gather(keeper, flusher, return_exceptions=True)
+            if held.ending == "fenced":
+                held.log.append("end", (), {"status": "running"}, terminal=True)
+                return None
+            if held.ending == "release":
+                await self._store(held)
+                await self._jobs.release(claim)
+                held.log.append("end", (), {"status": "pending"}, terminal=True)
+                return None
+            if outcome.status != "success":
+                await self._close_open_calls(held)
+            return await self._finish(held, outcome, run, claim_next=claim_next)
+
+    async def _finish(self, held: Execution, outcome: Outcome, run: Run, *, claim_next: bool) -> Claim | None:
+        if outcome.error is not None:
+            held.log.append("error", (), outcome.error)
+        waiting = held.log.unstored()
+        stored = encode(waiting, final=True)
+        end = {"status": outcome.status}
+        stored.append((held.log.next_seq, {"method": "end", "ns": [], "data": end}))
+        following = await self._jobs.finish(
+            held.claim, run.thread_id, outcome.status, stored, error=outcome.error, claim_next=claim_next
+        )
+        # Readers learn of the end once it is recorded, so that what they ask next sees it.
+        held.log.append("end", (), end, terminal=True)
+        return following
+
+    async def _run(self, held: Execution) -> Outcome:
+        run = held.run
+        try:
+            async with asyncio.timeout(self._turn_seconds + 60):
+                await self._stream(held)
+        except asyncio.CancelledError:
+            if held.ending is None:
+                held.ending = "release"
+            current = asyncio.current_task()
+            if current is not None:
+                current.uncancel()
+            cancelled = RunCancelled("The run was cancelled.")
+            return Outcome("interrupted", _error(cancelled, run))
+        except StaleFence:
+            held.ending = "fenced"
+            return Outcome("error")
+        except TimeoutError:
+            return Outcome("timeout", {"error": "timeout", "error_code": "timeout", "message": "The run took too long."})
+        except ConsiliumError as failed:
+            log.warning("run failed", run_id=run.run_id, error_code=failed.code, error=failed.message)
+            return Outcome("error", _error(failed, run))
+        except Exception:  # recorded as the run's end; the trace goes to the log, not to the reader
+            log.exception("run crashed", run_id=run.run_id)
+            return Outcome("error", _error(ConsiliumError("An internal error ended the run."), run))
+        return Outcome("success")
+
+    async def _stream(self, held: Execution) -> None:
+        run = held.run
+        graph = self._graphs[run.graph_id]
+        config = run_config(run)
+        held.log.append(
+            "metadata", (), {"run_id": run.run_id, "thread_id": run.thread_id, "attempt": held.claim.attempt}
+        )
+        payload = await self._input(held, config)
+        async for part in graph.astream(
+            payload,
+            config,
+            context=held.context,
+            stream_mode=["values", "updates", "messages", "custom"],
+            subgraphs=True,
+            version="v2",
+            interrupt_before=run.kwargs.get("interrupt_before"),
+            interrupt_after=run.kwargs.get("interrupt_after"),
+        ):
+            method = part["type"]
+            data = public_update(part["data"]) if method == "updates" else part["data"]
+            held.log.append(method, tuple(part["ns"]), data)
+
+    async def _input(self, held: Execution, config: RunnableConfig) -> Any:
+        """The run's input; None to go on from the checkpoint an earlier attempt of this run reached."""
+        kwargs = held.run.kwargs
+        if held.claim.attempt > 1:
+            reached = await self._saver.aget_tuple(config)
+            if reached is not None and reached.metadata.get("run_id") == held.run.run_id:
+                return None
+        if kwargs.get("command"):
+            return Command(**kwargs["command"])
+        given = kwargs.get("input")
+        if given is None:
+            return None
+        return {**given, "messages": convert_to_messages(given.get("messages") or [])}
+
+    async def _keep(self, held: Execution) -> None:
+        """Extend the lease; learn of a cancel that another replica accepted."""
+        while True:
+            await asyncio.sleep(self._lease_seconds / 3)
+            try:
+                if await self._jobs.extend(held.claim):
+                    held.end("cancel")
+            except StaleFence:
+                held.end("fenced")
+                return
+
+    async def _flush(self, held: Execution) -> None:
+        while True:
+            await asyncio.sleep(self._flush_seconds)
+            try:
+                await self._store(held)
+            except StaleFence:
+                held.end("fenced")
+                return
+
+    async def _store(self, held: Execution) -> None:
+        waiting = held.log.unstored()
+        if waiting:
+            await asyncio.shield(self._append(held, waiting))
+
+    async def _append(self, held: Execution, waiting: list[Any]) -> None:
+        run, claim = held.run, held.claim
+        stored = encode(waiting, final=False)
+        await self._events.append(claim.organization_id, run.thread_id, run.run_id, claim.fence, stored)
+        held.log.mark_stored(len(waiting))
+
+    async def _close_open_calls(self, held: Execution) -> None:
+        """Give every open tool call of the thread, and of the children being worked in, its one tool message."""
+        run = held.run
+        graph = self._graphs[run.graph_id]
+        namespaces = ["", *await self._children.waiting(run.organization_id, run.thread_id)]
+        for namespace in namespaces:
+            config: RunnableConfig = {
+                "configurable": {
+                    "thread_id": checkpoint_thread(run.organization_id, run.thread_id),
+                    "checkpoint_ns": namespace,
+                }
+            }
+            try:
+                snapshot = await graph.aget_state(config)
+                messages = snapshot.values.get("messages", [])
+                if calls := pending_calls(messages):
+                    language = language_of(messages[0].text)
+                    closing = [_closed(call, language) for call in calls]
+                    await graph.aupdate_state(config, {"messages": closing}, as_node="finish")
+            except StaleFence:
+                held.ending = "fenced"
+                return
+            except ValueError as unreadable:
+                log.warning("no state to close", run_id=run.run_id, namespace=namespace, error=str(unreadable))
+
+
+def run_config(run: Run) -> RunnableConfig:
+    """The LangGraph config of a run. What is in it is stored in plain text with every checkpoint: no secrets."""
+    asked = run.kwargs.get("config") or {}
+    configurable: dict[str, Any] = {"thread_id": checkpoint_thread(run.organization_id, run.thread_id)}
+    if run.kwargs.get("checkpoint_id"):
+        configurable["checkpoint_id"] = run.kwargs["checkpoint_id"]
+    return {
+        "configurable": configurable,
+        "recursion_limit": min(int(asked.get("recursion_limit") or RECURSION_LIMIT), RECURSION_LIMIT),
+        "tags": list(asked.get("tags") or []),
+        "metadata": {"run_id": run.run_id, "graph_id": run.graph_id, "assistant_id": run.assistant_id},
+    }
+
+
+def _closed(call: dict[str, Any], language: str) -> ToolMessage:
+    failure = ToolFailure(code="cancelled", message=text("cancelled", language))
+    return ToolMessage(
+        ToolResult(status="error", content="", error=failure).model_dump_json(exclude_none=True),
+        id=f"tool:{call['id']}",
+        tool_call_id=call["id"],
+        name=call["name"],
+        status="error",
+    )
+
+
+def _error(failed: ConsiliumError, run: Run) -> dict[str, Any]:
+    return {
+        "error": failed.code,
+        "error_code": failed.code,
+        "message": failed.message,
+        "trace_id": run.trace_id,
+        "details": failed.details,
+    }

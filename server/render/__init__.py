@@ -1,0 +1,1 @@
+"""Renderers: one log of run events, several wire forms."""

@@ -1,0 +1,175 @@
+"""Assistants of the LangGraph API: one for each graph this server has. They come with the release and can't be changed here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Response
+from pydantic import PydanticUserError, create_model
+
+from domain.errors import InvalidInput, NotFound
+from domain.ids import AssistantId, assistant_id
+from server.deps import CallerDep, StateDep
+from server.render.serialize import dumps
+from server.schemas import AssistantSearch
+from server.states import Graph, Graphs, public_keys
+
+router = APIRouter(tags=["assistants"])
+RELEASED = datetime(2026, 11, 1, tzinfo=UTC)
+"""When these assistants came into being: the same on every replica, as their ids are."""
+
+
+def assistant_json(graph_id: str, graph: Graph) -> dict[str, Any]:
+    """An assistant as the API shows it."""
+    return {
+        "assistant_id": assistant_id(graph_id),
+        "graph_id": graph_id,
+        "name": graph_id,
+        "description": None,
+        "config": {},
+        "context": {},
+        "metadata": {"created_by": "system"},
+        "version": 1,
+        "created_at": RELEASED,
+        "updated_at": RELEASED,
+    }
+
+
+def find_assistant(graphs: Graphs, wanted: str) -> tuple[AssistantId, str]:
+    """The assistant by its id or its graph's name, as (assistant id, graph id). Raises NotFound naming those there are."""
+    for graph_id in graphs:
+        known = assistant_id(graph_id)
+        if wanted in (graph_id, known):
+            return known, graph_id
+    raise NotFound("assistant", wanted, available=sorted(graphs))
+
+
+def json_response(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """`value` as JSON, messages and snapshots included."""
+    return Response(dumps(value), status_code=status, media_type="application/json", headers=headers)
+
+
+def page_headers(found: int, *, limit: int, offset: int) -> dict[str, str]:
+    """The pagination headers of a search that looked for one more row than `limit`."""
+    if found <= limit:
+        return {"X-Pagination-Total": str(offset + found)}
+    return {"X-Pagination-Total": str(offset + limit + 1), "X-Pagination-Next": str(offset + limit)}
+
+
+def chosen(row: dict[str, Any], select: Sequence[str] | None) -> dict[str, Any]:
+    """The fields asked for; all where none were."""
+    return {name: row[name] for name in select} if select else row
+
+
+@router.post("/assistants/search")
+async def search_assistants(
+    state: StateDep, caller: CallerDep, body: Annotated[AssistantSearch | None, Body()] = None
+) -> Response:
+    """The assistants that fit: by graph, a part of the name, or metadata they contain."""
+    asked = body or AssistantSearch()
+    rows = _matching(state.graphs, asked)
+    key = asked.sort_by or "created_at"
+    rows.sort(key=lambda row: row[key], reverse=(asked.sort_order or "desc") == "desc")
+    page = rows[asked.offset : asked.offset + asked.limit]
+    headers = page_headers(len(rows[asked.offset :]), limit=asked.limit, offset=asked.offset)
+    return json_response([chosen(row, asked.select) for row in page], headers=headers)
+
+
+@router.post("/assistants/count")
+async def count_assistants(
+    state: StateDep, caller: CallerDep, body: Annotated[AssistantSearch | None, Body()] = None
+) -> Response:
+    """How many assistants fit."""
+    return json_response(len(_matching(state.graphs, body or AssistantSearch())))
+
+
+def _matching(graphs: Graphs, asked: AssistantSearch) -> list[dict[str, Any]]:
+    wanted = (asked.metadata or {}).items()
+    rows = [assistant_json(graph_id, graph) for graph_id, graph in graphs.items()]
+    return [
+        row
+        for row in rows
+        if asked.graph_id in (None, row["graph_id"])
+        and (asked.name or "").lower() in row["name"].lower()
+        and all(row["metadata"].get(key) == value for key, value in wanted)
+    ]
+
+
+@router.get("/assistants/{assistant_id}")
+async def get_assistant(state: StateDep, caller: CallerDep, assistant_id: str) -> Response:
+    """One assistant, by its id or its graph's name."""
+    _, graph_id = find_assistant(state.graphs, assistant_id)
+    return json_response(assistant_json(graph_id, state.graphs[graph_id]))
+
+
+@router.post("/assistants/{assistant_id}/versions")
+async def assistant_versions(state: StateDep, caller: CallerDep, assistant_id: str) -> Response:
+    """The versions of an assistant: there is one."""
+    _, graph_id = find_assistant(state.graphs, assistant_id)
+    return json_response([assistant_json(graph_id, state.graphs[graph_id])])
+
+
+@router.get("/assistants/{assistant_id}/graph")
+async def assistant_graph(state: StateDep, caller: CallerDep, assistant_id: str, xray: str = "false") -> Response:
+    """The graph as `{nodes, edges}`. `xray`: true opens all subgraphs, a number that many levels of them."""
+    _, graph_id = find_assistant(state.graphs, assistant_id)
+    drawable = (await state.graphs[graph_id].aget_graph(xray=_depth(xray))).to_json()
+    for node in drawable.get("nodes", []):
+        if isinstance(node.get("data"), dict):
+            node["data"].pop("id", None)
+    return json_response(drawable)
+
+
+def _depth(xray: str) -> bool | int:
+    word = xray.lower()
+    if word in ("true", "false", ""):
+        return word == "true"
+    if word.isascii() and word.isdigit() and 0 < int(word[:6]) <= 100:
+        return int(word)
+    raise InvalidInput("xray", "must be true, false or a number of levels from 1 to 100")
+
+
+@router.get("/assistants/{assistant_id}/schemas")
+async def assistant_schemas(state: StateDep, caller: CallerDep, assistant_id: str) -> Response:
+    """JSON Schemas of the graph's input, output, state, configuration and context."""
+    _, graph_id = find_assistant(state.graphs, assistant_id)
+    return json_response({"graph_id": graph_id, **_schemas(state.graphs[graph_id])})
+
+
+@router.get("/assistants/{assistant_id}/subgraphs")
+@router.get("/assistants/{assistant_id}/subgraphs/{namespace}")
+async def assistant_subgraphs(
+    state: StateDep, caller: CallerDep, assistant_id: str, namespace: str | None = None, recurse: bool = False
+) -> Response:
+    """Schemas of the subgraphs by namespace; with `recurse` of theirs, too."""
+    _, graph_id = find_assistant(state.graphs, assistant_id)
+    found = state.graphs[graph_id].aget_subgraphs(namespace=namespace, recurse=recurse)
+    shown = {name: {"graph_id": name, **_schemas(graph)} async for name, graph in found}
+    if namespace is not None and not shown:
+        raise NotFound("namespace", namespace, assistant_id=assistant_id[:200])
+    return json_response(shown)
+
+
+def _schemas(graph: Any) -> dict[str, Any]:
+    return {
+        "input_schema": graph.get_input_jsonschema(),
+        "output_schema": graph.get_output_jsonschema(),
+        "state_schema": _state_schema(graph),
+        "config_schema": {},
+        "context_schema": graph.get_context_jsonschema(),
+    }
+
+
+def _state_schema(graph: Any) -> dict[str, Any]:
+    """What of the state is shown: the channels of the output schema, as they are updated."""
+    fields: dict[str, Any] = {}
+    for key in sorted(public_keys(graph)):
+        kind = graph.channels[key].UpdateType
+        try:
+            create_model(key, value=(kind, None)).model_json_schema()
+        except PydanticUserError:
+            kind = Any
+        fields[key] = (kind, None)
+    return create_model(graph.get_name("State"), **fields).model_json_schema()

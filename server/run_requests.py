@@ -1,0 +1,92 @@
+"""From a request body to what a run executes: checked, in canonical form, without anything a client may not set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from domain.errors import InvalidInput
+from domain.text import clean_json
+from server.engine.contract import RunRequest
+from server.messages import canonical_messages
+from server.render.sse import stream_modes
+from server.routes.assistants import find_assistant
+from server.schemas import NodeNames, RunCreate
+from server.states import Graph, Graphs
+
+RESERVED = frozenset(
+    {"thread_id", "run_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map", "organization_id", "user_id"}
+)
+"""Keys of `configurable` that are the server's to set; a client's are left out, as are those that begin with '__'."""
+
+
+def run_request(graphs: Graphs, body: RunCreate, *, max_message_chars: int) -> RunRequest:
+    """What the body asks to run.
+
+    Raises NotFound for an unknown assistant, InvalidInput naming the field that is wrong, TooLarge.
+    """
+    assistant, graph_id = find_assistant(graphs, body.assistant_id)
+    config = body.config
+    if body.input is not None and body.command is not None:
+        raise InvalidInput("command", "can't be sent together with input; send one of them")
+    return RunRequest(
+        assistant_id=assistant,
+        graph_id=graph_id,
+        input=_input(body.input, max_message_chars),
+        command=_command(body, max_message_chars),
+        config=_config(body),
+        context=clean_json(body.context or {}),
+        metadata=clean_json({**(config.metadata if config else {}), **(body.metadata or {})}),
+        multitask_strategy=body.multitask_strategy or "enqueue",
+        on_disconnect=body.on_disconnect or "continue",
+        interrupt_before=_nodes(graphs[graph_id], body.interrupt_before, "interrupt_before"),
+        interrupt_after=_nodes(graphs[graph_id], body.interrupt_after, "interrupt_after"),
+        checkpoint_id=body.checkpoint_id or (body.checkpoint.checkpoint_id if body.checkpoint else None),
+        durability=body.durability,
+        stream_mode=list(stream_modes(body.stream_mode)) or ["values"],
+        stream_subgraphs=bool(body.stream_subgraphs),
+    )
+
+
+def _input(given: dict[str, Any] | None, max_chars: int) -> dict[str, Any] | None:
+    """Only messages go in: the graph's other values are its own to set."""
+    if given is None:
+        return None
+    if given.get("messages") is None:
+        raise InvalidInput("input.messages", "is required: a list of messages")
+    return {"messages": canonical_messages(given["messages"], "input.messages", max_chars=max_chars)}
+
+
+def _command(body: RunCreate, max_chars: int) -> dict[str, Any] | None:
+    if body.command is None:
+        return None
+    sent = {key: clean_json(getattr(body.command, key)) for key in body.command.model_fields_set}
+    command = {key: value for key, value in sent.items() if value is not None}
+    if not command:
+        raise InvalidInput("command", "must have one of resume, update, goto")
+    update = command.get("update")
+    if update is not None:
+        if set(update) - {"messages"}:
+            raise InvalidInput("command.update", "may only have messages")
+        messages = canonical_messages(update["messages"], "command.update.messages", max_chars=max_chars)
+        command["update"] = {"messages": messages}
+    return command
+
+
+def _config(body: RunCreate) -> dict[str, Any]:
+    if body.config is None:
+        return {}
+    given = clean_json(body.config.configurable)
+    kept = {key: value for key, value in given.items() if key not in RESERVED and not key.startswith("__")}
+    config: dict[str, Any] = {"configurable": kept}
+    if body.config.tags:
+        config["tags"] = clean_json(body.config.tags)
+    if body.config.recursion_limit is not None:
+        config["recursion_limit"] = body.config.recursion_limit
+    return config
+
+
+def _nodes(graph: Graph, names: NodeNames | None, field: str) -> NodeNames | None:
+    for name in names if isinstance(names, list) else []:
+        if name not in graph.nodes:
+            raise InvalidInput(field, f"the graph has no node '{name[:100]}'", nodes=sorted(graph.nodes))
+    return names
