@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
@@ -12,7 +12,7 @@ from domain.skills import Skill
 from nodes import context, finish, model, provider_router, tools
 from nodes.prompt import pending_calls
 from nodes.runtime import RunContext, Services
-from nodes.state import Input, Output, State
+from nodes.state import ChildInput, Input, Output, State
 
 
 def after_model(state: State) -> Literal["tools", "finish"]:
@@ -26,10 +26,19 @@ def after_tools(state: State) -> Literal["provider_router", "finish"]:
 
 
 def build(
-    services: Services, skill: Skill, checkpointer: BaseCheckpointSaver | None = None
-) -> CompiledStateGraph[State, RunContext, Input, Output]:
-    """The compiled graph of one specialist. As a child it is compiled without a checkpointer and inherits its parent's."""
-    graph = StateGraph(State, context_schema=RunContext, input_schema=Input, output_schema=Output)
+    services: Services, skill: Skill, checkpointer: BaseCheckpointSaver | None = None, *, child: bool = False
+) -> CompiledStateGraph[Any, RunContext, Any, Any]:
+    """The compiled graph of one specialist.
+
+    As a child it takes a delegation and gives its whole state to the node that called it; it has no checkpointer of its own and
+    inherits its parent's.
+    """
+    graph = StateGraph(
+        State,
+        context_schema=RunContext,
+        input_schema=ChildInput if child else Input,
+        output_schema=State if child else Output,
+    )
     graph.add_node("context", context.make(services, skill))
     graph.add_node("provider_router", provider_router.make(services, skill))
     graph.add_node("model", model.make(services, skill))

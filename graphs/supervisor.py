@@ -58,7 +58,7 @@ def build(
     graph.add_node("tools", tools.make(services, main))
     graph.add_node("delegate", delegate.make(services, specialists), destinations=(*names, "provider_router"))
     for skill in specialists:
-        child = specialist_graph.build(services, skill)
+        child = specialist_graph.build(services, skill, child=True)
         graph.add_node(skill.name, specialist.make(services, skill.name, child))
     graph.add_node("collect", collect.make())
     graph.add_node("finish", finish.make())

@@ -7,12 +7,12 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
 
-from domain.knowledge import Source
+from domain.knowledge import Source, SourceCitation
 from domain.tools import ToolFailure, ToolResult
 from nodes.delegate import tool_message
 from nodes.prompt import CHILD_KEY, last_question
 from nodes.state import ActiveChild, ChildResult, State
-from retrieval.cite import number, renumber
+from retrieval.cite import renumber
 from tools.delegation import SWITCH
 
 
@@ -27,9 +27,13 @@ def make() -> Any:
         messages: list[BaseMessage] = []
         active: ActiveChild | None = None
         for result in results:
-            cited = [Source.model_validate(source) for source in result["sources"]]
-            parent = number(cited, parent)
-            text = renumber(result["text"], cited, parent)
+            renumbered = renumber(
+                result["text"],
+                [SourceCitation.model_validate(citation) for citation in result["citations"]],
+                [Source.model_validate(source) for source in result["sources"]],
+                parent,
+            )
+            text, parent = renumbered.text, renumbered.sources
             speaks = alone and result["status"] == "active"
             messages.append(_answer_to_call(result, text, speaks=speaks))
             if speaks:

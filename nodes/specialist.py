@@ -25,7 +25,8 @@ log = structlog.get_logger(__name__)
 def make(services: Services, agent: str, child_graph: CompiledStateGraph) -> Any:
     """The node. `child_graph` must be a free variable of it, which is how LangGraph finds the subgraph to draw and to read."""
 
-    async def specialist(task: Delegation, config: RunnableConfig, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    async def specialist(payload: Any, config: RunnableConfig, runtime: Runtime[RunContext]) -> dict[str, Any]:
+        task: Delegation = payload  # Any: LangGraph would make a channel of every field of an annotated payload
         namespace = config["configurable"]["checkpoint_ns"]
         conversation = _Conversation(services, runtime.context, task, namespace)
         await conversation.open()
@@ -103,6 +104,7 @@ class _Conversation:
         return self._outcome(
             "completed" if finish else "active",
             text=resolved.text,
+            citations=[citation.model_dump(mode="json") for citation in resolved.citations],
             sources=[source.model_dump(mode="json") for source in sources if source.n in cited],
             stop_reason=final["turn"]["stop_reason"] or stop_reason,
         )
@@ -115,6 +117,7 @@ class _Conversation:
         status: str,
         *,
         text: str = "",
+        citations: list[dict[str, Any]] | None = None,
         sources: list[dict[str, Any]] | None = None,
         error: dict[str, Any] | None = None,
         stop_reason: str | None = None,
@@ -125,6 +128,7 @@ class _Conversation:
             "agent": self._task["agent"],
             "status": status,
             "text": text,
+            "citations": citations or [],
             "sources": sources or [],
             "error": error,
             "stop_reason": stop_reason,

@@ -69,7 +69,7 @@ class Finish(TypedDict):
 
 
 class ChildResult(TypedDict):
-    """What came of a delegation. Source numbers in `text` are the child's own; `sources` are those it cites."""
+    """What came of a delegation. Source numbers in `text` and `citations` are the child's own; `sources` are those it cites."""
 
     child_thread_id: str
     tool_call_id: str
@@ -77,6 +77,7 @@ class ChildResult(TypedDict):
     status: str
     """'completed', 'active' or 'failed'."""
     text: str
+    citations: list[dict[str, Any]]
     sources: list[dict[str, Any]]
     error: dict[str, Any] | None
     stop_reason: str | None
@@ -103,6 +104,12 @@ class Input(TypedDict):
     """What a run is started with."""
 
     messages: Messages
+
+
+class ChildInput(Input):
+    """What a specialist is called with by the supervisor."""
+
+    delegation: Delegation
 
 
 class Output(TypedDict):

@@ -20,7 +20,7 @@ from domain.tools import ToolFailure, ToolResult
 from nodes.prompt import pending_calls
 from nodes.runtime import RunContext, Services
 from nodes.state import Finish, State
-from retrieval.cite import number
+from retrieval.cite import merge, number
 from tools.arguments import validate
 from tools.base import ToolContext
 from tools.delegation import FINISH, SWITCH, finish_tool
@@ -151,9 +151,9 @@ def _update(
     messages = []
     for call, (result, passages) in zip(calls, outcomes, strict=True):
         if passages:
-            sources = number(passages, sources)
-            found = {passage.chunk_id for passage in passages}
-            shown = render_sources(source for source in sources if source.chunk_id in found)
+            found = number(passages, sources)
+            sources = merge(sources, found)
+            shown = render_sources(found)
             bounded = _bounded(f"{result.content}\n{shown}", services.limits.max_tool_result_chars)
             result = result.model_copy(update={"content": bounded.content, "truncated": bounded.truncated})
         messages.append(

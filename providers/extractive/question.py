@@ -26,7 +26,7 @@ _SHOWS: dict[Asked, re.Pattern[str]] = {
         re.IGNORECASE,
     ),
 }
-EXACT, PREFIX, SYNONYM = 1.0, 0.85, 0.8
+EXACT, PREFIX, SYNONYM, SHOWN = 1.0, 0.85, 0.8, 0.7
 _LIGHT, _ASKED = 0.1, 0.35
 
 
@@ -48,11 +48,11 @@ class Concept:
 
     def match(self, terms: frozenset[str] | set[str], text: str | None = None) -> float:
         """0..1: how well these terms (and this text, for what shows a number, a sum, a time) cover the concept."""
-        if self.terms & terms:
+        if self.terms and self.terms <= terms:
             return EXACT
         if self.asked is not None and text is not None and _SHOWS[self.asked].search(text):
-            return EXACT
-        if self.prefixes & terms:
+            return SHOWN
+        if len(self.terms) == 1 and self.prefixes & terms:
             return PREFIX
         return SYNONYM if self.synonyms & terms else 0.0
 
@@ -73,7 +73,8 @@ def concepts(text: str, lexicon: Lexicon, *, own_name: str = "", strength: float
         light = key in lexicon.light or bool(own & stems)
         weight = _ASKED if asked else _LIGHT if light else 1.0
         starts = bool(_SENTENCE_START.search(text[: match.start()]))
-        anchor = not light and asked is None and strength == 1.0 and _is_anchor(word, starts, cyrillic)
+        specific = _is_anchor(word, starts, cyrillic) or bool(stems & lexicon.contrasts)
+        anchor = not light and asked is None and strength == 1.0 and specific
         found[key] = Concept(
             word=word,
             terms=stems,

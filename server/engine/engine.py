@@ -11,7 +11,7 @@ import structlog
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
-from domain.errors import Conflict, InvalidInput
+from domain.errors import Conflict, InvalidInput, QuotaExceeded
 from domain.identity import Identity
 from domain.ids import OrganizationId, RunId, ThreadId, TraceId, UserId, new_id
 from domain.runs import TERMINAL, Event, Run, RunStatus
@@ -101,7 +101,7 @@ class Engine:
             raise InvalidInput("multitask_strategy", f"must be one of {', '.join(SERVED_STRATEGIES)}")
         asked = {**request.config.get("configurable", {}), **request.context}
         self._check_model(asked)
-        await self._quota.check(identity.organization_id)
+        await self._check_quota(identity.organization_id)
         kwargs = {
             **{key: value for key, value in asdict(request).items() if key not in ("assistant_id", "graph_id", "metadata")},
             "organization_name": identity.organization_name,
@@ -137,6 +137,18 @@ class Engine:
         choice = Choice(asked.get("provider"), asked.get("model"))
         if choice:
             choose(RouteRequest(explicit=choice), self._providers.catalogue, self._providers.snapshot())
+
+    async def _check_quota(self, organization_id: OrganizationId) -> None:
+        """A day that is used up is refused at the door; what is left is checked again before every model call."""
+        today = await self._quota.today(organization_id)
+        if today.limit is not None and today.remaining == 0:
+            raise QuotaExceeded(
+                limit=today.limit,
+                used=today.used,
+                reserved=today.reserved,
+                requested=1,
+                resets_at=today.resets_at,
+            )
 
     async def tail(self, organization_id: OrganizationId, run: Run, *, after_seq: int | None) -> AsyncIterator[Event | None]:
         after = after_seq or 0
@@ -261,7 +273,7 @@ class Engine:
             try:
                 following = await self._executor.execute(held, claim_next=not self._stopping)
                 if run.kwargs.get("ephemeral") and held.ending != "release":
-                    await self._threads.delete(claim.organization_id, run.thread_id)
+                    await self._threads.delete(_owner(run), run.thread_id)
             except (OperationalError, PoolTimeout):
                 log.exception("the database was lost; the run is left to its lease", run_id=run.run_id)
             finally:
@@ -279,6 +291,11 @@ class Engine:
             except (OperationalError, PoolTimeout) as lost:
                 log.warning("the queue can't be read", error=type(lost).__name__)
             await asyncio.sleep(POLL_SECONDS)
+
+
+def _owner(run: Run) -> Identity:
+    """The run's user, as far as deleting its own thread goes."""
+    return Identity(run.organization_id, run.kwargs.get("organization_name", ""), run.user_id, frozenset({"member"}))
 
 
 def _context(run: Run) -> RunContext:
