@@ -125,7 +125,9 @@ def load_catalogue(path: Path) -> Catalogue:
     except (yaml.YAMLError, UnicodeDecodeError) as broken:
         mark = getattr(broken, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
-        raise ConfigurationError(f"{path}: not valid YAML{where}. Fix: correct the syntax there.", file=str(path)) from broken
+        raise ConfigurationError(
+            f"{path}: not valid YAML{where}. Fix: correct the syntax there.", file=str(path)
+        ) from broken
     if not isinstance(content, dict) or set(content) != {"providers"} or not isinstance(content["providers"], list):
         raise ConfigurationError(
             f"{path}: must be one mapping with the single key `providers`, a list of entries.", file=str(path)
@@ -138,8 +140,8 @@ def load_catalogue(path: Path) -> Catalogue:
 
 
 def _explain(entries: list[Any], loc: tuple[int | str, ...], message: str) -> str:
-    """A pydantic error in the words of the file: entry by its name, field by its path. Values are left out: one may be a
-    key somebody pasted there."""
+    """A pydantic error in the words of the file: entry by its name, field by its path. Values are left out: one may
+    be a key somebody pasted there."""
     message = message.removeprefix("Value error, ")
     if len(loc) < 2 or not isinstance(loc[1], int):
         return message
@@ -148,4 +150,6 @@ def _explain(entries: list[Any], loc: tuple[int | str, ...], message: str) -> st
     field = ".".join(str(part) for part in loc[2:])
     if message == "Extra inputs are not permitted":
         message = "unknown key; remove it (API keys belong into the environment)"
-    return f"entry {loc[1] + 1}{f' ({name})' if isinstance(name, str) else ''}{f', {field}' if field else ''}: {message}"
+    return (
+        f"entry {loc[1] + 1}{f' ({name})' if isinstance(name, str) else ''}{f', {field}' if field else ''}: {message}"
+    )

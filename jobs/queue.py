@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from procrastinate import connector
+from procrastinate import connector, exceptions
 from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager
 from psycopg.types.json import Jsonb
@@ -19,7 +19,7 @@ AT_ONCE = datetime(2000, 1, 1, tzinfo=UTC)
 """Any past moment: no clock of ours decides when a job is due."""
 
 
-class _BoundConnector(connector.BaseAsyncConnector):  # type: ignore[misc]
+class _BoundConnector(connector.BaseAsyncConnector):
     """Executes the engine's named queries on one open connection; opens and commits nothing."""
 
     def __init__(self, conn: Connection) -> None:
@@ -28,9 +28,11 @@ class _BoundConnector(connector.BaseAsyncConnector):  # type: ignore[misc]
     async def execute_query_async(self, query: str, **arguments: Any) -> None:
         await self._conn.execute(query.encode(), self._arguments(arguments))
 
-    async def execute_query_one_async(self, query: str, **arguments: Any) -> dict[str, Any] | None:
-        cursor = await self._conn.execute(query.encode(), self._arguments(arguments))
-        return await cursor.fetchone()
+    async def execute_query_one_async(self, query: str, **arguments: Any) -> dict[str, Any]:
+        rows = await self.execute_query_all_async(query, **arguments)
+        if not rows:
+            raise exceptions.NoResult
+        return rows[0]
 
     async def execute_query_all_async(self, query: str, **arguments: Any) -> list[dict[str, Any]]:
         cursor = await self._conn.execute(query.encode(), self._arguments(arguments))

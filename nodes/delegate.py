@@ -45,7 +45,7 @@ def make(services: Services, specialists: Sequence[Skill]) -> Any:
     schema = switch_tool(specialists)["function"]["parameters"]
 
     async def delegate(state: State, runtime: Runtime[RunContext]) -> Command[Any]:
-        turn = dict(state["turn"])
+        turn = state["turn"].copy()
         sends, refusals = [], []
         for call in pending_calls(state["messages"]):
             if call["name"] != SWITCH:

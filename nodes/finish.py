@@ -31,7 +31,7 @@ def make() -> Any:
             or ("completed" if message.text else "provider_failure")
         )
         answer = AIMessage(
-            content=to_content_blocks(resolved.text, resolved.citations),
+            content=list(to_content_blocks(resolved.text, resolved.citations)),
             id=message.id,
             name=message.name,
             usage_metadata=message.usage_metadata,

@@ -15,14 +15,16 @@ from langgraph.runtime import Runtime
 from domain.errors import ConsiliumError, StaleFence
 from domain.ids import ThreadId, ToolCallId
 from domain.knowledge import Source
+from domain.runs import ChildStatus
 from nodes.runtime import RunContext, Services
 from nodes.state import ChildResult, Delegation
 from retrieval.cite import resolve
 
+ChildGraph = CompiledStateGraph[Any, RunContext, Any, Any]
 log = structlog.get_logger(__name__)
 
 
-def make(services: Services, agent: str, child_graph: CompiledStateGraph) -> Any:
+def make(services: Services, agent: str, child_graph: ChildGraph) -> Any:
     """The node. `child_graph` must be a free variable of it, which is how LangGraph finds the subgraph to draw and to read."""
 
     async def specialist(payload: Any, config: RunnableConfig, runtime: Runtime[RunContext]) -> dict[str, Any]:
@@ -47,7 +49,7 @@ def make(services: Services, agent: str, child_graph: CompiledStateGraph) -> Any
     return specialist
 
 
-async def _earlier(child_graph: CompiledStateGraph, config: RunnableConfig, namespace: str | None) -> list[BaseMessage]:
+async def _earlier(child_graph: ChildGraph, config: RunnableConfig, namespace: str | None) -> list[BaseMessage]:
     """A continued child's messages, from its last turn's checkpoint."""
     if namespace is None:
         return []
@@ -114,7 +116,7 @@ class _Conversation:
 
     def _outcome(
         self,
-        status: str,
+        status: ChildStatus,
         *,
         text: str = "",
         citations: list[dict[str, Any]] | None = None,

@@ -12,7 +12,7 @@ from langchain_core.messages import AnyMessage
 from langgraph.channels.delta import DeltaChannel
 from langgraph.graph.message import _messages_delta_reducer as reduce_messages
 
-from domain.runs import StopReason
+from domain.runs import ChildStatus, StopReason
 
 Messages = Annotated[list[AnyMessage], DeltaChannel(reduce_messages, list, snapshot_frequency=100)]
 """The one place that names the reducer of messages: DeltaChannel is beta, and it must stay batching-invariant."""
@@ -74,8 +74,7 @@ class ChildResult(TypedDict):
     child_thread_id: str
     tool_call_id: str
     agent: str
-    status: str
-    """'completed', 'active' or 'failed'."""
+    status: ChildStatus
     text: str
     citations: list[dict[str, Any]]
     sources: list[dict[str, Any]]

@@ -14,6 +14,7 @@ from langgraph.runtime import Runtime
 from domain.errors import ConsiliumError, ToolError
 from domain.ids import ThreadId, ToolCallId
 from domain.knowledge import Passage, Source
+from domain.runs import ToolCallStatus
 from domain.skills import Skill
 from domain.sources import render_sources
 from domain.tools import ToolFailure, ToolResult
@@ -109,7 +110,7 @@ class _Executor:
     async def _record_finish(self, call: dict[str, Any], result: ToolResult) -> None:
         context = self._context
         if context.run_id is not None:
-            status = "succeeded" if result.status == "success" else "failed"
+            status: ToolCallStatus = "succeeded" if result.status == "success" else "failed"
             await self._services.tool_calls.finish(
                 context.organization_id, context.run_id, context.thread_id, ToolCallId(call["id"]), status, result
             )
@@ -145,7 +146,7 @@ def _update(
     finish: Finish | None,
 ) -> dict[str, Any]:
     """Tool messages in the order of the calls; found passages take the turn's next numbers, in that order."""
-    turn = dict(state["turn"])
+    turn = state["turn"].copy()
     sources = [Source.model_validate(source) for source in state["sources"]]
     in_context = {source["n"] for source in state["sources"] if source.get("in_context", True)}
     messages = []

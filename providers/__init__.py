@@ -1,1 +1,2 @@
-"""F2: models. One vendor family a file, the registry that builds them, the pure choice between them, the stream validator."""
+"""F2: models. One vendor family a file, the registry that builds them, the pure choice between them, the stream
+validator."""

@@ -1,4 +1,5 @@
-"""What the vendors' libraries raise, in our words. The libraries' own messages are quoted only where they can't hold a key."""
+"""What the vendors' libraries raise, in our words. The libraries' own messages are quoted only where they can't hold
+a key."""
 
 from __future__ import annotations
 
@@ -6,7 +7,13 @@ import json
 import re
 from collections.abc import Mapping
 
-from domain.errors import ProviderError, ProviderProtocolError, ProviderRateLimited, ProviderRejected, ProviderUnavailable
+from domain.errors import (
+    ProviderError,
+    ProviderProtocolError,
+    ProviderRateLimited,
+    ProviderRejected,
+    ProviderUnavailable,
+)
 
 _SECRET = re.compile(r"(?i)(bearer\s+|api[_ -]?key[^:]{0,20}:\s*|\bsk-|\bAIza|://[^/\s:@]+:)[^\s'\",@]+")
 
@@ -14,7 +21,8 @@ _SECRET = re.compile(r"(?i)(bearer\s+|api[_ -]?key[^:]{0,20}:\s*|\bsk-|\bAIza|:/
 def translate(failure: Exception, provider: str, model: str) -> ProviderError | None:
     """The ProviderError a vendor's exception stands for; None where it is not one of theirs.
 
-    Unavailable and RateLimited are worth another attempt, ProtocolError another provider, Rejected none with this request.
+    Unavailable and RateLimited are worth another attempt, ProtocolError another provider, Rejected none with this
+    request.
     """
     if isinstance(failure, ProviderError):
         return failure
@@ -36,7 +44,9 @@ def _openai(failure: Exception, provider: str, model: str) -> ProviderError | No
     if isinstance(failure, openai.APIStatusError):
         return of_status(failure.status_code, failure.response.headers, _quote(failure.message), provider, model)
     if isinstance(failure, openai.APIError):
-        return ProviderUnavailable(provider, f"broke off with an error: {_quote(failure.message)}", reason="stream_error")
+        return ProviderUnavailable(
+            provider, f"broke off with an error: {_quote(failure.message)}", reason="stream_error"
+        )
     return None
 
 
@@ -45,7 +55,9 @@ def _ollama(failure: Exception, provider: str, model: str) -> ProviderError | No
 
     if isinstance(failure, ollama.ResponseError):
         if failure.status_code in (-1, 200):
-            return ProviderUnavailable(provider, f"broke off with an error: {_quote(failure.error)}", reason="stream_error")
+            return ProviderUnavailable(
+                provider, f"broke off with an error: {_quote(failure.error)}", reason="stream_error"
+            )
         return of_status(failure.status_code, {}, _quote(failure.error), provider, model)
     return None
 
@@ -78,7 +90,9 @@ def of_status(status: int, headers: Mapping[str, str], text: str, provider: str,
     """The failure an HTTP status stands for."""
     said = f": {text}" if text else ""
     if status == 429:
-        return ProviderRateLimited(provider, f"has too many requests{said}", retry_after=retry_after(headers), http_status=429)
+        return ProviderRateLimited(
+            provider, f"has too many requests{said}", retry_after=retry_after(headers), http_status=429
+        )
     if status in (401, 403):
         return ProviderRejected(
             provider,
@@ -88,15 +102,26 @@ def of_status(status: int, headers: Mapping[str, str], text: str, provider: str,
         )
     if status == 404:
         return ProviderRejected(
-            provider, f"does not know the model '{model}', or its address is wrong (HTTP 404)", model=model, http_status=404,
+            provider,
+            f"does not know the model '{model}', or its address is wrong (HTTP 404)",
+            model=model,
+            http_status=404,
             reason="model",
         )
     if status in (408, 409, 425) or status >= 500:
         return ProviderUnavailable(
-            provider, f"failed with HTTP {status}", http_status=status, reason="http_status", retry_after=retry_after(headers)
+            provider,
+            f"failed with HTTP {status}",
+            http_status=status,
+            reason="http_status",
+            retry_after=retry_after(headers),
         )
     return ProviderRejected(
-        provider, f"refused the request for '{model}' (HTTP {status}){said}", model=model, http_status=status, reason="request"
+        provider,
+        f"refused the request for '{model}' (HTTP {status}){said}",
+        model=model,
+        http_status=status,
+        reason="request",
     )
 
 

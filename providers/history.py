@@ -15,8 +15,9 @@ _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 def repair_messages(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """Copies where something had to change, the same objects where not.
 
-    Text blocks (with their citations, which no provider takes back) become plain text; other blocks stay. Names are cut to
-    what OpenAI allows. An assistant message with neither text nor tool calls is left out, as providers refuse it.
+    Text blocks (with their citations, which no provider takes back) become plain text; other blocks stay. Names are
+    cut to what OpenAI allows. An assistant message with neither text nor tool calls is left out, as providers refuse
+    it.
     """
     return [repaired for message in messages if (repaired := _repair(message)) is not None]
 
@@ -41,14 +42,22 @@ def _repair(message: BaseMessage) -> BaseMessage | None:
 
 
 def _plain(blocks: list[str | dict[str, Any]]) -> str | list[str | dict[str, Any]]:
-    """One string where all blocks are text; reasoning and tool-call blocks are dropped (the calls are on the message)."""
+    """One string where all blocks are text; reasoning and tool-call blocks are dropped (the calls are on the
+    message)."""
     kept: list[str | dict[str, Any]] = []
     for block in blocks:
         if isinstance(block, str):
             kept.append(block)
         elif block.get("type") == "text":
             kept.append(str(block.get("text", "")))
-        elif block.get("type") not in ("reasoning", "thinking", "tool_call", "tool_use", "invalid_tool_call", "tool_call_chunk"):
+        elif block.get("type") not in (
+            "reasoning",
+            "thinking",
+            "tool_call",
+            "tool_use",
+            "invalid_tool_call",
+            "tool_call_chunk",
+        ):
             kept.append(block)
     if all(isinstance(block, str) for block in kept):
         return "".join(block for block in kept if isinstance(block, str))

@@ -8,8 +8,11 @@ if TYPE_CHECKING:
     from langchain_ollama import ChatOllama
 
 
-def build(*, model: str, base_url: str, reasoning: bool | None, connect_seconds: float, read_seconds: float) -> ChatOllama:
-    """The chat model. `reasoning` True asks for the model's thinking as `reasoning_content`; None leaves it to the server."""
+def build(
+    *, model: str, base_url: str, reasoning: bool | None, connect_seconds: float, read_seconds: float
+) -> ChatOllama:
+    """The chat model. `reasoning` True asks for the model's thinking as `reasoning_content`; None leaves it to the
+    server."""
     import httpx
     from langchain_ollama import ChatOllama
 

@@ -1,6 +1,8 @@
-"""OpenAI and every server that speaks its chat completions: OpenRouter, DeepSeek, Gemini, Moonshot, LM Studio, vLLM, llama.cpp.
+"""OpenAI and every server that speaks its chat completions: OpenRouter, DeepSeek, Gemini, Moonshot, LM Studio, vLLM,
+llama.cpp.
 
-LangChain's class as it is; only its HTTP client is ours, shared by all of them, so that it lives and dies with the registry.
+LangChain's class as it is; only its HTTP client is ours, shared by all of them, so that it lives and dies with the
+registry.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ NO_KEY = "not-needed"
 
 
 def open_client(connect_seconds: float, read_seconds: float) -> httpx2.AsyncClient:
-    """The HTTP client of all OpenAI-compatible models; the caller closes it. `read_seconds` bounds the silence between bytes."""
+    """The HTTP client of all OpenAI-compatible models; the caller closes it. `read_seconds` bounds the silence
+    between bytes."""
     import httpx2
 
     return httpx2.AsyncClient(

@@ -21,7 +21,8 @@ READ_SECONDS = 180.0
 
 
 class Providers:
-    """All providers of the catalogue as configured by `environ`. One per process, made in the lifespan, closed at its end."""
+    """All providers of the catalogue as configured by `environ`. One per process, made in the lifespan, closed at
+    its end."""
 
     def __init__(self, catalogue: Catalogue, environ: Mapping[str, str], analyse: Callable[[str], list[str]]) -> None:
         self.catalogue = catalogue
@@ -91,8 +92,8 @@ class Providers:
         )
 
     def matrix(self) -> list[dict[str, Any]]:
-        """One row a provider for `GET /v1/providers`: capabilities and prices (null where unknown), location, whether it is
-        usable, and if not, why. No key and no address."""
+        """One row a provider for `GET /v1/providers`: capabilities and prices (null where unknown), location,
+        whether it is usable, and if not, why. No key and no address."""
         return [self._row(spec, self._access[spec.name]) for spec in self.catalogue.providers]
 
     @staticmethod
@@ -120,7 +121,6 @@ class Providers:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        from langchain_core.language_models import BaseChatModel
 
         models: list[BaseChatModel] = list(self._models.values())
         self._models.clear()

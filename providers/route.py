@@ -1,7 +1,7 @@
 """The choice of a model: a pure function of the request, the catalogue and a snapshot. It explains itself completely.
 
-Every (provider, model) that comes into question ends either among the candidates, with the reason for its place, or among the
-eliminations, with the reason for its exclusion.
+Every (provider, model) that comes into question ends either among the candidates, with the reason for its place, or
+among the eliminations, with the reason for its exclusion.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from domain.catalogue import Catalogue, Capabilities, Price, ProviderSpec
+from domain.catalogue import Capabilities, Catalogue, Price, ProviderSpec
 from domain.errors import NoProvider
 
 Reason = Literal["request", "skill", "organization", "default_order", "last_resort"]
-Obstacle = Literal["unknown", "unusable", "no_chat", "no_tools", "no_structured_output", "context_too_small", "leaves_premises"]
+Obstacle = Literal[
+    "unknown", "unusable", "no_chat", "no_tools", "no_structured_output", "context_too_small", "leaves_premises"
+]
 _RANK: dict[Reason, int] = {"request": 0, "skill": 1, "organization": 2, "default_order": 3, "last_resort": 4}
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What somebody prefers. `model` alone may be "provider/model", "provider:model", a model's name or alias, or a provider."""
+    """What somebody prefers. `model` alone may be "provider/model", "provider:model", a model's name or alias, or a
+    provider."""
 
     provider: str | None = None
     model: str | None = None
@@ -96,9 +99,10 @@ class Route:
 def choose(request: RouteRequest, catalogue: Catalogue, snapshot: Snapshot) -> Route:
     """Order the models for a call.
 
-    The request's own choice comes first and must be usable; then the skill's and the organisation's, where usable; then the
-    catalogue's order; `extractive` ends the chain. After an explicit choice of a local model no cloud model follows.
-    Raises NoProvider where the explicit choice can't be had, or nothing fits the needs; `details.available` lists what is.
+    The request's own choice comes first and must be usable; then the skill's and the organisation's, where usable;
+    then the catalogue's order; `extractive` ends the chain. After an explicit choice of a local model no cloud model
+    follows. Raises NoProvider where the explicit choice can't be had, or nothing fits the needs; `details.available`
+    lists what is.
     """
     eliminations: list[Elimination] = []
     wanted: dict[tuple[str, str], Reason] = {}
@@ -148,7 +152,9 @@ def _find(choice: Choice, catalogue: Catalogue, snapshot: Snapshot) -> tuple[str
     if choice.provider:
         spec = catalogue.provider(choice.provider)
         if spec is None:
-            return Elimination(choice.provider, choice.model, "unknown", f"there is no provider '{choice.provider[:100]}'")
+            return Elimination(
+                choice.provider, choice.model, "unknown", f"there is no provider '{choice.provider[:100]}'"
+            )
         name = choice.model or ""
         for separator in "/:":
             if name.partition(separator)[0] == spec.name and not _listed(spec, name, snapshot):
@@ -169,7 +175,9 @@ def _find(choice: Choice, catalogue: Catalogue, snapshot: Snapshot) -> tuple[str
         return _in_provider(*named, snapshot)
     if listed:
         return _in_provider(listed[0], name, snapshot)
-    return Elimination(None, name, "unknown", f"no provider is known for the model '{name[:200]}'; name it as provider/model")
+    return Elimination(
+        None, name, "unknown", f"no provider is known for the model '{name[:200]}'; name it as provider/model"
+    )
 
 
 def _by_prefix(name: str, catalogue: Catalogue) -> tuple[ProviderSpec, str] | None:

@@ -1,7 +1,7 @@
 """One stream validator for every provider: neither client library notices a stream that was cut off.
 
-A stream counts only with a terminal finish reason. A tool call is let through as complete only if its name is one of those
-offered, its id is not empty and its raw arguments are strict JSON. Silence is bounded; keep-alives are silence.
+A stream counts only with a terminal finish reason. A tool call is let through as complete only if its name is one of
+those offered, its id is not empty and its raw arguments are strict JSON. Silence is bounded; keep-alives are silence.
 """
 
 from __future__ import annotations
@@ -187,7 +187,8 @@ class _Check:
 
 
 def _is_object(raw: str) -> bool:
-    """Strict JSON: no NaN, no trailing text. An absent argument list is the empty object, as OpenAI's own servers send it."""
+    """Strict JSON: no NaN, no trailing text. An absent argument list is the empty object, as OpenAI's own servers
+    send it."""
     if not raw:
         return True
 

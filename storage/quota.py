@@ -1,7 +1,8 @@
 """Daily token budgets: reserve -> commit or release around every model call.
 
-A reservation is one conditional statement on the day's row, so no number of parallel calls can pass the limit together. The
-day and the hour are the database's, in UTC. An entry is settled on the day it was reserved, also after midnight.
+A reservation is one conditional statement on the day's row, so no number of parallel calls can pass the limit
+together. The day and the hour are the database's, in UTC. An entry is settled on the day it was reserved, also after
+midnight.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class QuotaState:
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """Committed tokens of one (day, provider, model, agent, user). `exact` where every call's usage was the provider's own."""
+    """Committed tokens of one (day, provider, model, agent, user). `exact` where every call's usage was the
+    provider's own."""
 
     day: date
     provider: str
@@ -60,7 +62,8 @@ class UsageRow:
 
 
 class QuotaLedger:
-    """The budgets and the ledger of all organisations. `default_daily_tokens` holds where none was set; None is unlimited."""
+    """The budgets and the ledger of all organisations. `default_daily_tokens` holds where none was set; None is
+    unlimited."""
 
     def __init__(self, db: Database, default_daily_tokens: int | None = None) -> None:
         self._db = db
@@ -80,7 +83,8 @@ class QuotaLedger:
         trace_id: TraceId | None = None,
         ttl_seconds: float = RESERVATION_SECONDS,
     ) -> Reservation:
-        """Hold `tokens` (at least 1, prompt and completion together) of today's budget, until settled or `ttl_seconds` from now.
+        """Hold `tokens` (at least 1, prompt and completion together) of today's budget, until settled or
+        `ttl_seconds` from now.
 
         The rest is what the ledger records of the call. Raises QuotaExceeded, with nothing held.
         """
@@ -115,7 +119,8 @@ class QuotaLedger:
         return Reservation(entry_id, organization_id, tokens, row["day"])
 
     async def commit(self, reservation: Reservation, usage: Usage, *, model: str | None = None) -> None:
-        """Charge what the call used; `model` is what really answered, where it differs. A second commit changes nothing."""
+        """Charge what the call used; `model` is what really answered, where it differs. A second commit changes
+        nothing."""
         await self._db.execute(
             reservation.organization_id,
             Q["commit"],
@@ -133,7 +138,8 @@ class QuotaLedger:
         await self._db.execute(reservation.organization_id, Q["release"], {"entry_id": reservation.entry_id})
 
     async def release_run(self, organization_id: OrganizationId, run_id: RunId) -> int:
-        """Give back what a run that is over, or was taken over, still holds. Returns how many reservations that were."""
+        """Give back what a run that is over, or was taken over, still holds. Returns how many reservations that
+        were."""
         row = await self._db.fetch_one(organization_id, Q["release_run"], {"run_id": run_id})
         return int(row["released"]) if row else 0
 
@@ -165,7 +171,5 @@ class QuotaLedger:
 
     async def usage(self, organization_id: OrganizationId, days: int) -> list[UsageRow]:
         """Committed usage of today and the `days - 1` days before it, newest first."""
-        rows = await self._db.fetch_all(
-            organization_id, Q["usage"], {"organization_id": organization_id, "days": days}
-        )
+        rows = await self._db.fetch_all(organization_id, Q["usage"], {"organization_id": organization_id, "days": days})
         return [UsageRow(**row) for row in rows]

@@ -13,7 +13,7 @@ from domain.text import clean_json
 
 def validate(name: str, schema: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
     """`arguments` as the tool may be called with. Raises InvalidToolArguments naming each wrong field and what it may be."""
-    normal = normalise(schema, clean_json(arguments))
+    normal: dict[str, Any] = normalise(schema, clean_json(arguments))
     problems = sorted(Draft202012Validator(schema).iter_errors(normal), key=lambda error: list(map(str, error.path)))
     if problems:
         shown = "; ".join(f"{_where(error.path)}: {error.message[:300]}" for error in problems[:5])

@@ -180,5 +180,7 @@ def _call(turn: Turn, calls: list[tuple[str, dict[str, Any]]], *, found: bool = 
     made = []
     for i, (name, arguments) in enumerate(calls):
         seed = repr((turn.question, turn.background, len(turn.outcomes), i, name, sorted(arguments.items(), key=str)))
-        made.append(ToolCall(name, arguments, "call_" + hashlib.sha256(seed.encode("utf-8", "replace")).hexdigest()[:24]))
+        made.append(
+            ToolCall(name, arguments, "call_" + hashlib.sha256(seed.encode("utf-8", "replace")).hexdigest()[:24])
+        )
     return CallTools(made, found)

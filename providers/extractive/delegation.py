@@ -18,7 +18,8 @@ _PARTS = re.compile(
     re.IGNORECASE,
 )
 ENOUGH = 0.9
-"""The summed weight of matched words from which an agent is taken; one word that only its description has weighs ln 4 or so."""
+"""The summed weight of matched words from which an agent is taken; one word that only its description has weighs ln
+4 or so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,8 @@ def agents_of(tool: Mapping[str, Any]) -> list[Agent]:
 
 
 def choose(question: str, background: str, agents: Sequence[Agent], lexicon: Lexicon, own_name: str) -> list[Task]:
-    """The agent whose description the question's words fit best; several where clearly separate parts fit different ones;
-    empty where none fits. A question that fits none by itself is read together with its background."""
+    """The agent whose description the question's words fit best; several where clearly separate parts fit different
+    ones; empty where none fits. A question that fits none by itself is read together with its background."""
     whole = _best(concepts(question, lexicon, own_name=own_name), agents, lexicon)
     parts = [part.strip() for part in _PARTS.split(question) if len(part.split()) >= 2]
     if len(parts) > 1:

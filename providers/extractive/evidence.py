@@ -1,9 +1,9 @@
 """Finding the sentences that answer a question, or that none does.
 
-A sentence is judged by the share of the question's concepts it covers, weighted by how rare each is among the sentences at
-hand: the words the question is really about weigh most, and one of them that occurs nowhere pulls every candidate down. Its
-neighbours, the headings above it and the rest of its passage lend it part of what they cover. A name or number of the question
-must occur in the same source.
+A sentence is judged by the share of the question's concepts it covers, weighted by how rare each is among the
+sentences at hand: the words the question is really about weigh most, and one of them that occurs nowhere pulls every
+candidate down. Its neighbours, the headings above it and the rest of its passage lend it part of what they cover. A
+name or number of the question must occur in the same source.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from providers.extractive.question import Concept, any_content, term_set
 from providers.extractive.sentences import clip, split
 
 ENOUGH = 0.65
-"""The weighted coverage from which a sentence counts as an answer; chosen on tests/providers/test_extractive_answers.py."""
+"""The weighted coverage from which a sentence counts as an answer; chosen on
+tests/providers/test_extractive_answers.py."""
 _NEIGHBOUR, _HEADING, _PASSAGE = 0.75, 0.85, 0.5
 _NEARLY_BEST = 0.9
 _MOST_QUOTES = 3
@@ -49,7 +50,9 @@ class _Passage:
     terms: frozenset[str]
 
 
-def find(question: Sequence[Concept], sources: Sequence[SourceText], notes: Sequence[str], lexicon: Lexicon) -> list[Quote]:
+def find(
+    question: Sequence[Concept], sources: Sequence[SourceText], notes: Sequence[str], lexicon: Lexicon
+) -> list[Quote]:
     """The one to three best quotes, best first; empty where nothing answers."""
     if not any_content(question):
         return []
@@ -116,7 +119,11 @@ def _form(text: str) -> float:
         return 0.6
     if text.endswith(":"):
         return 0.8
-    if not text.endswith(_ENDS) and len(text) < 70 and not re.search(r"\d|[|:—–]", re.sub(r"^\d+(\.\d+)*\.?\s", "", text)):
+    if (
+        not text.endswith(_ENDS)
+        and len(text) < 70
+        and not re.search(r"\d|[|:—–]", re.sub(r"^\d+(\.\d+)*\.?\s", "", text))
+    ):
         return 0.7
     return 1.0
 

@@ -30,10 +30,11 @@ _WORDS_A_CHUNK = 4
 
 
 class ExtractiveChat(BaseChatModel):
-    """Answers from the sources and notes of its prompt, delegates, searches and saves notes by tool calls. Deterministic.
+    """Answers from the sources and notes of its prompt, delegates, searches and saves notes by tool calls.
+    Deterministic.
 
-    `response_metadata` of the end: `provider` and `model_name` 'extractive', `finish_reason` 'stop' or 'tool_calls', and
-    `stop_reason` 'not_found' where it has no answer. Usage is counted locally.
+    `response_metadata` of the end: `provider` and `model_name` 'extractive', `finish_reason` 'stop' or 'tool_calls',
+    and `stop_reason` 'not_found' where it has no answer. Usage is counted locally.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)

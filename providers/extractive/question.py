@@ -32,7 +32,8 @@ _LIGHT, _ASKED = 0.1, 0.35
 
 @dataclass(frozen=True, slots=True)
 class Concept:
-    """One word of the question. `strength` scales its weight; an `anchor` (a name, a number) must be in the cited source."""
+    """One word of the question. `strength` scales its weight; an `anchor` (a name, a number) must be in the cited
+    source."""
 
     word: str
     terms: frozenset[str]
@@ -58,7 +59,8 @@ class Concept:
 
 
 def concepts(text: str, lexicon: Lexicon, *, own_name: str = "", strength: float = 1.0) -> list[Concept]:
-    """The concepts of a question, stop words left out, each word once. `own_name` is the organisation's, which says little."""
+    """The concepts of a question, stop words left out, each word once. `own_name` is the organisation's, which says
+    little."""
     own = set(lexicon.analyse(own_name))
     cyrillic = bool(_CYRILLIC.search(text))
     found: dict[str, Concept] = {}

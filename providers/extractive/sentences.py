@@ -26,7 +26,7 @@ def split(text: str) -> list[str]:
         start = 0
         for end in _END.finditer(block):
             piece = block[start : end.end()]
-            if _NUMBER.match(piece) or _ABBREVIATION.search(piece.rstrip("»”\")]")) or not _NEXT.match(block, end.end()):
+            if _NUMBER.match(piece) or _ABBREVIATION.search(piece.rstrip('»”")]')) or not _NEXT.match(block, end.end()):
                 continue
             pieces.append(block[start : end.end()])
             start = end.end()
@@ -48,7 +48,8 @@ def clip(sentence: str) -> str:
 
 
 def _blocks(text: str) -> list[str]:
-    """Runs of lines that belong together: a page's hard line breaks are joined, headings, items and rows stand alone."""
+    """Runs of lines that belong together: a page's hard line breaks are joined, headings, items and rows stand
+    alone."""
     blocks: list[list[str]] = [[]]
     for line in text.splitlines():
         bare = line.strip()
@@ -68,4 +69,8 @@ def _breaks(before: str, line: str) -> bool:
         return True
     if before.endswith((".", "!", "?", "…", ":", ";")):
         return line[:1].isupper() or line[:1].isdigit()
-    return len(before) < _HEADING and (line[:1].isupper() or line[:1] in "«\"“") and not before.endswith((",", "-", "–", "—"))
+    return (
+        len(before) < _HEADING
+        and (line[:1].isupper() or line[:1] in '«"“')
+        and not before.endswith((",", "-", "–", "—"))
+    )

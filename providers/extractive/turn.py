@@ -17,7 +17,8 @@ _CONTEXT = "\n\nContext: "
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A tool call of this turn and what came back. `content` is empty where it failed, `problem` None where it did not."""
+    """A tool call of this turn and what came back. `content` is empty where it failed, `problem` None where it did
+    not."""
 
     name: str
     arguments: dict[str, Any]
@@ -27,7 +28,8 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One call of the model. `background` is what the question may lean on: a task's context and the questions before it."""
+    """One call of the model. `background` is what the question may lean on: a task's context and the questions
+    before it."""
 
     question: str
     background: str

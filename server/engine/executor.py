@@ -23,6 +23,7 @@ from nodes.texts import language_of, text
 from server.engine.log import RunLog, encode, public_update
 from storage.children import Children
 from storage.events import Events
+from storage.quota import QuotaLedger
 from storage.saver import TenantSaver, acting_for, checkpoint_thread
 
 log = structlog.get_logger(__name__)
@@ -70,6 +71,7 @@ class Executor:
         events: Events,
         children: Children,
         saver: TenantSaver,
+        quota: QuotaLedger,
         *,
         lease_seconds: float,
         flush_seconds: float,
@@ -80,6 +82,7 @@ class Executor:
         self._events = events
         self._children = children
         self._saver = saver
+        self._quota = quota
         self._lease_seconds = lease_seconds
         self._flush_seconds = flush_seconds
         self._turn_seconds = turn_seconds
@@ -178,6 +181,7 @@ class Executor:
         """The run's input; None to go on from the checkpoint an earlier attempt of this run reached."""
         kwargs = held.run.kwargs
         if held.claim.attempt > 1:
+            await self._quota.release_run(held.run.organization_id, held.run.run_id)
             reached = await self._saver.aget_tuple(config)
             if reached is not None and reached.metadata.get("run_id") == held.run.run_id:
                 return None

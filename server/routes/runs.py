@@ -11,8 +11,9 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from domain.errors import ConsiliumError, InvalidInput
-from domain.ids import RunId, ThreadId, TraceId, is_uuid, new_id
+from domain.ids import RunId, ThreadId, is_uuid, new_id
 from domain.runs import Event, Run, RunStatus
+from domain.trace import current_trace_id
 from server.deps import AppState, CallerDep, StateDep
 from server.render.serialize import Hidden, dumps, error_json, only, run_json
 from server.render.sse import HEARTBEAT, STREAM_MODES, EventStream, SseRenderer, error_data, resume_point, stream_modes
@@ -205,7 +206,7 @@ async def _submit(
         target,
         asked,
         idempotency_key=key,
-        trace_id=trace_id_of(request),
+        trace_id=current_trace_id(),
         create_thread=thread_id is None,
         ephemeral=ephemeral,
     )

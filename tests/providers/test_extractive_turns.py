@@ -1,4 +1,5 @@
-"""The extractive model as an agent: it delegates, searches, finishes, remembers and relays by messages and tool calls only."""
+"""The extractive model as an agent: it delegates, searches, finishes, remembers and relays by messages and tool
+calls only."""
 
 from __future__ import annotations
 
@@ -127,7 +128,9 @@ def test_specialist_searches_once_then_finishes(model: ExtractiveChat) -> None:
 
 
 def test_specialist_answers_from_its_context_without_searching(model: ExtractiveChat) -> None:
-    answer = ask(model, SPECIALIST, system(sources=render_sources([FOUND])), HumanMessage("Какая неустойка за просрочку?"))
+    answer = ask(
+        model, SPECIALIST, system(sources=render_sources([FOUND])), HumanMessage("Какая неустойка за просрочку?")
+    )
     assert [call["name"] for call in answer.tool_calls] == ["finish_subagent"]
 
 
@@ -209,7 +212,9 @@ def test_notes_answer_without_a_number(model: ExtractiveChat) -> None:
 
 
 def test_a_follow_up_leans_on_the_question_before(model: ExtractiveChat) -> None:
-    source = FOUND.model_copy(update={"text": "Плата за услуги: 100 долларов. Плата за услуги в евро составляет 92 евро."})
+    source = FOUND.model_copy(
+        update={"text": "Плата за услуги: 100 долларов. Плата за услуги в евро составляет 92 евро."}
+    )
     messages = [HumanMessage("Какая плата за услуги?"), AIMessage("100 долларов"), HumanMessage("а в евро?")]
     answer = ask(model, [], system(sources=render_sources([source])), *messages)
     assert "92 евро" in answer.text

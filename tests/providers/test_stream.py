@@ -100,7 +100,9 @@ async def test_a_damaged_tool_call_is_never_let_through(providers: Providers, se
         await collect(providers, "openai", tools=True)
 
 
-@pytest.mark.parametrize("arguments", ['{"query": "a"', '{"query": NaN}', "[1]", "null", '{"query": "a"} extra', "{'query': 'a'}"])
+@pytest.mark.parametrize(
+    "arguments", ['{"query": "a"', '{"query": NaN}', "[1]", "null", '{"query": "a"} extra', "{'query': 'a'}"]
+)
 async def test_arguments_must_be_a_strict_json_object(providers: Providers, server: Upstream, arguments: str) -> None:
     server.policy = lambda body: Reply(calls=[Call("search_documents", arguments)])
     with pytest.raises(ProviderProtocolError) as broken:

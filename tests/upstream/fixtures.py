@@ -1,4 +1,5 @@
-"""Fixtures over the scripted model server. `pytest_plugins = ["tests.upstream.fixtures"]` in tests/conftest.py gives them to all."""
+"""Fixtures over the scripted model server. `pytest_plugins = ["tests.upstream.fixtures"]` in tests/conftest.py gives
+them to all."""
 
 from __future__ import annotations
 

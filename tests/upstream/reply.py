@@ -57,7 +57,8 @@ def script(*replies: Reply) -> Policy:
 
 
 def competent(analyse: Callable[[str], list[str]]) -> Policy:
-    """Delegates, searches, quotes with [n], finishes and saves notes: the extractive decisions behind a network wire."""
+    """Delegates, searches, quotes with [n], finishes and saves notes: the extractive decisions behind a network
+    wire."""
     model = build(analyse)
 
     def answer(body: dict[str, Any]) -> Reply:
@@ -81,7 +82,9 @@ def _messages(wire: list[dict[str, Any]]) -> list[BaseMessage]:
     plain: list[dict[str, Any]] = []
     unanswered: list[str] = []
     for number, message in enumerate(wire):
-        message = {key: value for key, value in message.items() if value is not None and key not in ("images", "thinking")}
+        message = {
+            key: value for key, value in message.items() if value is not None and key not in ("images", "thinking")
+        }
         calls = []
         for i, call in enumerate(message.get("tool_calls") or []):
             function = dict(call["function"])
@@ -98,5 +101,3 @@ def _messages(wire: list[dict[str, Any]]) -> list[BaseMessage]:
             unanswered.remove(message["tool_call_id"])
         plain.append({"content": "", **message})
     return list(convert_to_messages(plain))
-
-

@@ -1,4 +1,5 @@
-"""A scripted model server over real HTTP: OpenAI's chat completions and Ollama's chat, with faults that can be switched on.
+"""A scripted model server over real HTTP: OpenAI's chat completions and Ollama's chat, with faults that can be
+switched on.
 
     with Upstream(fixed("Hello")) as upstream:
         Providers(catalogue, {"OPENAI_BASE_URL": upstream.openai_url, "OLLAMA_BASE_URL": upstream.url}, analyse)
@@ -58,7 +59,8 @@ class Upstream:
         self._started = threading.Event()
 
     def fail(self, fault: Fault, *, times: int = 1, after: int = 2, retry_after: float | str | None = None) -> None:
-        """The next `times` requests fail so; stream faults strike after `after` chunks where they strike in the middle."""
+        """The next `times` requests fail so; stream faults strike after `after` chunks where they strike in the
+        middle."""
         planned = Planned(fault, after, None if retry_after is None else str(retry_after))
         self._faults.extend([planned] * times)
 
@@ -110,7 +112,9 @@ class Upstream:
                 await _json(send, 200, openai_json(reply, model))
                 return
             usage = bool((request.get("stream_options") or {}).get("include_usage"))
-            await self._stream(openai_sse(reply, model, usage=usage, fault=fault), "text/event-stream", planned, receive, send)
+            await self._stream(
+                openai_sse(reply, model, usage=usage, fault=fault), "text/event-stream", planned, receive, send
+            )
         elif path.endswith("/api/chat"):
             lines = ollama_lines(reply, model, fault=fault)
             await self._stream(lines, "application/x-ndjson", planned, receive, send)
@@ -120,9 +124,7 @@ class Upstream:
     async def _stream(
         self, chunks: Iterator[bytes], media_type: str, planned: Planned | None, receive: Any, send: Any
     ) -> None:
-        await send(
-            {"type": "http.response.start", "status": 200, "headers": [(b"content-type", media_type.encode())]}
-        )
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", media_type.encode())]})
         gone = asyncio.ensure_future(receive())
         try:
             for i, chunk in enumerate(chunks):
@@ -153,7 +155,9 @@ class Upstream:
         self.disconnects += gone.done()
 
 
-_EMPTY_OLLAMA = b'{"model":"m","created_at":"2026-01-01T00:00:00Z","message":{"role":"assistant","content":""},"done":false}\n'
+_EMPTY_OLLAMA = (
+    b'{"model":"m","created_at":"2026-01-01T00:00:00Z","message":{"role":"assistant","content":""},"done":false}\n'
+)
 
 
 async def _body(receive: Any) -> bytes:

@@ -1,4 +1,5 @@
-"""A reply as the chunks of a stream: OpenAI's server-sent events and Ollama's JSON lines. Also what goes wrong in streams."""
+"""A reply as the chunks of a stream: OpenAI's server-sent events and Ollama's JSON lines. Also what goes wrong in
+streams."""
 
 from __future__ import annotations
 
@@ -41,7 +42,11 @@ def openai_sse(reply: Reply, model: str, *, usage: bool, fault: StreamFault | No
         place = {} if fault == "no_index" else {"index": index}
         first = {"name": call.name, "arguments": ""}
         yield event(
-            {"tool_calls": [{**place, "id": "" if fault == "empty_id" else call.id, "type": "function", "function": first}]}
+            {
+                "tool_calls": [
+                    {**place, "id": "" if fault == "empty_id" else call.id, "type": "function", "function": first}
+                ]
+            }
         )
         parts = [call.arguments[i : i + SPLIT] for i in range(0, len(call.arguments), SPLIT)]
         if fault in ("eof_in_arguments", "length_in_arguments"):
@@ -70,14 +75,19 @@ def openai_json(reply: Reply, model: str) -> dict[str, Any]:
     calls = [
         {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}} for c in reply.calls
     ]
-    message = {"role": "assistant", "content": "".join(reply.pieces) or None, **({"tool_calls": calls} if calls else {})}
+    message = {
+        "role": "assistant",
+        "content": "".join(reply.pieces) or None,
+        **({"tool_calls": calls} if calls else {}),
+    }
     choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason, "logprobs": None}
     head = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": model}
     return {**head, "choices": [choice], "usage": openai_usage(reply)}
 
 
 def ollama_lines(reply: Reply, model: str, *, fault: StreamFault | None = None) -> Iterator[bytes]:
-    """One JSON object a line, the last with `done`. Tool calls come whole, with arguments as objects and without ids."""
+    """One JSON object a line, the last with `done`. Tool calls come whole, with arguments as objects and without
+    ids."""
 
     def line(message: dict[str, Any], **rest: Any) -> bytes:
         body = {"model": model, "created_at": "2026-01-01T00:00:00Z", "message": {"role": "assistant", **message}}

@@ -1,0 +1,58 @@
+"""The HTTP application: middleware, routes, errors; its lifespan opens what server/wiring.py wires."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from domain.settings import Settings
+from server import errors, logs
+from server.middleware import BodyLimit, Trace
+from server.routes import assistants, documents, health, notes, runs, threads, v1
+from server.wiring import open_state, with_secret
+
+EXPOSED = ["Content-Location", "Location", "X-Trace-Id", "X-Pagination-Total", "X-Pagination-Next", "Retry-After"]
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application of one replica. Nothing is opened before its lifespan starts."""
+    settings = with_secret(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        logs.configure(settings)
+        async with open_state(settings) as state:
+            app.state.consilium = state
+            yield
+
+    app = FastAPI(
+        title="Consilium",
+        version=version(),
+        summary="Agents for organisations: a supervisor and specialists with cited answers.",
+        lifespan=lifespan,
+    )
+    errors.install(app)
+    for module in (health, assistants, threads, runs, documents, notes, v1):
+        app.include_router(module.router)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, max_upload_bytes=settings.max_document_bytes)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=EXPOSED,
+    )
+    app.add_middleware(Trace)
+    return app
+
+
+def version() -> str:
+    """The product's version; the source tree's where it isn't installed as a package."""
+    try:
+        return importlib.metadata.version("consilium")
+    except importlib.metadata.PackageNotFoundError:
+        return "0.1.0"

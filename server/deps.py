@@ -1,0 +1,90 @@
+"""What routes are given: the state of the process and the verified caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import structlog
+from fastapi import Depends, Request
+
+from domain.errors import Forbidden, Unauthenticated
+from domain.identity import Identity, Role
+from domain.settings import Settings
+from domain.skills import Skill
+from graphs.build import Graphs
+from nodes.runtime import Services
+from retrieval.index import KnowledgeIndex
+from retrieval.queue import IngestQueue
+from retrieval.search import LexicalRetriever
+from server.auth import TokenDecoder
+from server.engine.engine import Engine
+from storage.children import Children
+from storage.database import Database
+from storage.documents import Documents
+from storage.notes import Notes
+from storage.organizations import Organizations
+from storage.quota import QuotaLedger
+from storage.threads import Threads
+from storage.tool_calls import ToolCalls
+
+
+@dataclass(frozen=True, slots=True)
+class AppState:
+    """Everything the lifespan made."""
+
+    settings: Settings
+    db: Database
+    tokens: TokenDecoder
+    organizations: Organizations
+    documents: Documents
+    notes: Notes
+    index: KnowledgeIndex
+    ingest: IngestQueue
+    retriever: LexicalRetriever
+    quota: QuotaLedger
+    threads: Threads
+    children: Children
+    tool_calls: ToolCalls
+    skills: dict[str, Skill]
+    services: Services
+    graphs: Graphs
+    engine: Engine
+
+
+def _state(request: Request) -> AppState:
+    state: AppState = request.app.state.consilium
+    return state
+
+
+StateDep = Annotated[AppState, Depends(_state)]
+
+
+async def _caller(request: Request, state: StateDep) -> Identity:
+    """The verified token's identity; nothing reaches the database before. `Authorization: Bearer` or `X-Api-Key`."""
+    header = request.headers.get("authorization", "")
+    scheme, _, token = header.partition(" ")
+    if header and scheme.lower() != "bearer":
+        raise Unauthenticated("Send the token as `Authorization: Bearer ...`.")
+    token = token.strip() or request.headers.get("x-api-key", "").strip()
+    if not token:
+        raise Unauthenticated("A token is needed: `Authorization: Bearer ...`; `consilium token` makes one.")
+    identity = await state.tokens.decode(token)
+    structlog.contextvars.bind_contextvars(organization_id=identity.organization_id)
+    await state.organizations.ensure(identity.organization_id, identity.organization_name)
+    return identity
+
+
+CallerDep = Annotated[Identity, Depends(_caller)]
+
+
+def require(role: Role) -> Callable[..., Any]:
+    """A dependency that gives the caller where it has at least this role. Raises Forbidden naming it."""
+
+    async def allowed(caller: CallerDep) -> Identity:
+        if not caller.at_least(role):
+            raise Forbidden(f"This needs the role '{role}'.", required_role=role)
+        return caller
+
+    return allowed

@@ -1,0 +1,87 @@
+"""Our own small resources: tools, providers, usage, a conversation's children and tool calls."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from langchain_core.runnables import RunnableConfig
+
+
+from domain.errors import Conflict, NotFound
+from server.deps import CallerDep, StateDep
+from server.render.serialize import dumps, thread_json
+from storage.saver import acting_for, checkpoint_thread
+
+router = APIRouter(prefix="/v1", tags=["consilium"])
+
+
+def _json(value: Any) -> Response:
+    return Response(dumps(value), media_type="application/json")
+
+
+@router.get("/tools")
+async def tools(state: StateDep, caller: CallerDep) -> Response:
+    """The tools of the caller's agents with their JSON Schemas, and why one is unavailable."""
+    allowed = {name: skill.tools for name, skill in state.skills.items()}
+    return _json({"tools": state.services.tools.describe(allowed)})
+
+
+@router.get("/agents")
+async def agents(state: StateDep, caller: CallerDep) -> Response:
+    """The agents: what people call them, when the supervisor hands over, what they may use."""
+    shown = [skill.model_dump(mode="json", exclude={"prompt"}) for skill in state.skills.values()]
+    return _json({"agents": shown})
+
+
+@router.get("/providers")
+async def providers(state: StateDep, caller: CallerDep) -> Response:
+    """The capability matrix of the configured providers; unknown prices are null."""
+    return _json({"providers": state.services.providers.matrix()})
+
+
+@router.get("/usage")
+async def usage(state: StateDep, caller: CallerDep, days: Annotated[int, Query(ge=1, le=366)] = 7) -> Response:
+    """Today's budget and the tokens used by day, provider, model, agent and user."""
+    today = await state.quota.today(caller.organization_id)
+    rows = await state.quota.usage(caller.organization_id, days)
+    return _json({"today": {**asdict(today), "remaining": today.remaining}, "usage": [asdict(row) for row in rows]})
+
+
+@router.get("/threads/{thread_id}/children")
+async def children(state: StateDep, caller: CallerDep, thread_id: str) -> Response:
+    """The child conversations of a thread, oldest first; each is readable as a thread."""
+    thread = await state.threads.get(caller, thread_id)
+    found = await state.threads.children(caller.organization_id, thread.thread_id)
+    return _json({"children": [thread_json(child, values=None) for child in found]})
+
+
+@router.get("/threads/{thread_id}/tool_calls")
+async def tool_calls(state: StateDep, caller: CallerDep, thread_id: str) -> Response:
+    """The records of a conversation's tool calls, oldest first."""
+    thread = await state.threads.get(caller, thread_id)
+    records = await state.tool_calls.of_thread(caller.organization_id, thread.thread_id)
+    return _json({"tool_calls": [record.model_dump(mode="json") for record in records]})
+
+
+
+@router.post("/threads/{thread_id}/return")
+async def return_to_parent(state: StateDep, caller: CallerDep, thread_id: str) -> Response:
+    """End the active child of a thread; the user's next message goes to the supervisor again. 409 while a run works."""
+    thread = await state.threads.get(caller, thread_id)
+    if thread.status == "busy":
+        raise Conflict("The thread has an unfinished run; wait for it or cancel it.", thread_id=thread.thread_id)
+    active = [
+        child
+        for child in await state.threads.children(caller.organization_id, thread.thread_id)
+        if child.child_status == "active"
+    ]
+    if not active:
+        raise NotFound("active child of thread", thread_id)
+    config: RunnableConfig = {"configurable": {"thread_id": checkpoint_thread(caller.organization_id, thread.thread_id)}}
+    with acting_for(caller.organization_id):
+        await state.graphs["supervisor"].aupdate_state(config, {"active_child": None}, as_node="finish")
+    for child in active:
+        await state.children.set_status(caller.organization_id, child.thread_id, "completed")
+    return _json({"returned_from": [child.thread_id for child in active]})

@@ -1,0 +1,159 @@
+"""All wiring on one screen: what the process is made of, in the order it is opened and closed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from domain.catalogue import load_catalogue
+from domain.settings import ROOT, Settings
+from graphs.build import build_graphs
+from graphs.skills import load_skills
+from jobs.engine import JobEngine
+from nodes.runtime import Services
+from providers.registry import Providers
+from retrieval.analyse import analyse
+from retrieval.index import KnowledgeIndex
+from retrieval.queue import IngestQueue
+from retrieval.search import LexicalRetriever
+from server.auth import TokenDecoder
+from server.demo import load_demo
+from server.deps import AppState
+from server.engine.engine import Engine
+from server.engine.executor import Executor
+from storage import embedded, migrate
+from storage.children import Children
+from storage.database import Database, open_pool
+from storage.documents import Documents
+from storage.events import Events
+from storage.notes import Notes
+from storage.organizations import Organizations
+from storage.quota import QuotaLedger
+from storage.runs import Runs
+from storage.saver import TenantSaver
+from storage.threads import Threads
+from storage.tool_calls import ToolCalls
+from tools.documents import SearchDocuments
+from tools.memory import SaveOrganizationNote
+from tools.registry import Registry
+
+
+@asynccontextmanager
+async def open_state(settings: Settings) -> AsyncIterator[AppState]:
+    """The state of a server: database up and migrated, services made, engine running; all closed again at the end."""
+    async with _database(settings) as db:
+        documents, index = Documents(db), KnowledgeIndex(db)
+        notes, retriever = Notes(db, analyse), LexicalRetriever(documents)
+        ingest = IngestQueue(index)
+        quota = QuotaLedger(db, settings.daily_tokens)
+        threads, children, tool_calls, events = Threads(db), Children(db), ToolCalls(db), Events(db)
+        skills = load_skills()
+        catalogue = load_catalogue(settings.providers_file)
+        providers = Providers(catalogue, os.environ, analyse)
+        services = Services(
+            skills=skills,
+            limits=settings.limits,
+            catalogue=catalogue,
+            providers=providers,
+            quota=quota,
+            retriever=retriever,
+            notes=notes,
+            tools=Registry([SearchDocuments(retriever), SaveOrganizationNote(notes)]),
+            tool_calls=tool_calls,
+            children=children,
+            reserve_output_tokens=settings.reserve_output_tokens,
+        )
+        saver = TenantSaver(db.pool)
+        graphs = build_graphs(services, skills, saver)
+        holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        jobs = JobEngine(db, holder=holder, lease_seconds=settings.lease_seconds)
+        executor = Executor(
+            graphs,
+            jobs,
+            events,
+            children,
+            saver,
+            quota,
+            lease_seconds=settings.lease_seconds,
+            flush_seconds=settings.flush_seconds,
+            turn_seconds=settings.limits.turn_seconds,
+        )
+        engine = Engine(
+            jobs=jobs,
+            executor=executor,
+            runs=Runs(db),
+            threads=threads,
+            events=events,
+            saver=saver,
+            graphs=graphs,
+            providers=providers,
+            quota=quota,
+            max_concurrent_runs=settings.max_concurrent_runs,
+        )
+        await ingest.start()
+        await engine.start()
+        try:
+            if settings.demo:
+                await load_demo(index, notes, ingest, ROOT / "demo")
+            yield AppState(
+                settings=settings,
+                db=db,
+                tokens=TokenDecoder(settings),
+                organizations=Organizations(db),
+                documents=documents,
+                notes=notes,
+                index=index,
+                ingest=ingest,
+                retriever=retriever,
+                quota=quota,
+                threads=threads,
+                children=children,
+                tool_calls=tool_calls,
+                skills=skills,
+                services=services,
+                graphs=graphs,
+                engine=engine,
+            )
+        finally:
+            await engine.stop()
+            await ingest.stop()
+            await providers.aclose()
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncIterator[Database]:
+    """The database named by the settings, or the embedded one; migrated, with the application's pool open."""
+    server = None
+    if settings.database_url is None:
+        server = await asyncio.to_thread(embedded.start, settings.data_dir / "postgres")
+        owner = await asyncio.to_thread(embedded.ensure_database, server, "consilium")
+        dsn = settings.database_app_url or embedded.application_dsn(owner, user="consilium_app")
+    else:
+        owner = settings.database_url
+        dsn = settings.database_app_url or embedded.application_dsn(owner)
+    try:
+        await asyncio.to_thread(migrate.migrate, owner)
+        async with open_pool(dsn, min_size=settings.pool_min, max_size=settings.pool_max) as pool:
+            yield Database(pool)
+    finally:
+        if server is not None:
+            await asyncio.to_thread(server.cleanup)
+
+
+def with_secret(settings: Settings) -> Settings:
+    """The settings with a signing key: the configured one, or one made once and kept in the data directory (mode 0600)."""
+    if settings.jwt_secret is not None:
+        return settings
+    path = settings.data_dir / "jwt_secret"
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
+            new.write(secrets.token_urlsafe(48))
+    except FileExistsError:
+        pass
+    return settings.model_copy(update={"jwt_secret": Path(path).read_text("utf-8").strip()})

@@ -1,0 +1,171 @@
+"""The choice of a model: its rules one by one, and what holds for any request."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.catalogue import Capabilities, Catalogue, ModelSpec, ProviderSpec, load_catalogue
+from domain.errors import NoProvider
+from providers.access import resolve
+from providers.route import Choice, ProviderState, RouteRequest, Snapshot, choose
+
+CATALOGUE = load_catalogue(Path(__file__).parents[2] / "config/providers.yaml")
+ALL_KEYS = {
+    "OPENROUTER_API_KEY": "k", "OPENAI_API_KEY": "k", "DEEPSEEK_API_KEY": "k", "GEMINI_API_KEY": "k",
+    "MOONSHOT_API_KEY": "k", "LMSTUDIO_BASE_URL": "http://h/v1", "LMSTUDIO_MODEL": "m", "VLLM_BASE_URL": "http://h/v1",
+    "VLLM_MODEL": "m", "LLAMACPP_BASE_URL": "http://h/v1", "OLLAMA_BASE_URL": "http://h",
+}  # fmt: skip
+
+
+def snapshot(environ: dict[str, str], catalogue: Catalogue = CATALOGUE) -> Snapshot:
+    states = {}
+    for spec in catalogue.providers:
+        access = resolve(spec, environ)
+        states[spec.name] = ProviderState(access.default_model, access.unusable)
+    return Snapshot(states)
+
+
+EVERYTHING = snapshot(ALL_KEYS)
+
+
+def order(request: RouteRequest, state: Snapshot = EVERYTHING) -> list[str]:
+    return [c.provider for c in choose(request, CATALOGUE, state).candidates]
+
+
+def test_the_default_order_ends_with_the_embedded_provider() -> None:
+    assert order(RouteRequest()) == [
+        "openrouter", "openai", "deepseek", "gemini", "moonshot", "lmstudio", "vllm", "llamacpp", "ollama", "extractive",
+    ]  # fmt: skip
+
+
+def test_without_any_key_only_the_embedded_provider_is_left() -> None:
+    route = choose(RouteRequest(tools=True), CATALOGUE, snapshot({}))
+    assert [c.provider for c in route.candidates] == ["extractive"]
+    openai = next(e for e in route.eliminations if e.provider == "openai")
+    assert (openai.code, openai.reason) == (
+        "unusable",
+        "set OPENAI_API_KEY (or OPENAI_BASE_URL for a server of your own)",
+    )
+
+
+def test_request_then_skill_then_organisation_then_order() -> None:
+    request = RouteRequest(Choice("gemini"), Choice("deepseek"), Choice(model="openai/gpt-4o"))
+    route = choose(request, CATALOGUE, EVERYTHING)
+    assert [(c.provider, c.reason) for c in route.candidates[:4]] == [
+        ("gemini", "request"), ("deepseek", "skill"), ("openai", "organization"), ("openrouter", "default_order"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        (Choice(model="openai/gpt-4o"), ("openai", "gpt-4o")),
+        (Choice(model="openai:gpt-4o"), ("openai", "gpt-4o")),
+        (Choice(model="gpt-4o"), ("openai", "gpt-4o")),
+        (Choice(model="kimi"), ("moonshot", "kimi-k2-thinking")),
+        (Choice(model="moonshot/kimi"), ("moonshot", "kimi-k2-thinking")),
+        (Choice(model="qwen3:8b"), ("ollama", "qwen3:8b")),
+        (Choice(model="ollama/llama3.2:3b"), ("ollama", "llama3.2:3b")),
+        (Choice("openrouter", "openai/gpt-4o"), ("openrouter", "openai/gpt-4o")),
+        (Choice("openai", "openai/gpt-4o"), ("openai", "gpt-4o")),
+        (Choice(model="openrouter/openai/gpt-4o"), ("openrouter", "openai/gpt-4o")),
+        (Choice("deepseek"), ("deepseek", "deepseek-chat")),
+        (Choice(model="extractive"), ("extractive", "extractive")),
+    ],
+)
+def test_names_of_models(choice: Choice, expected: tuple[str, str]) -> None:
+    first = choose(RouteRequest(choice), CATALOGUE, EVERYTHING).candidates[0]
+    assert (first.provider, first.model) == expected
+
+
+def test_a_listed_name_prefers_a_provider_that_can_be_used() -> None:
+    first = choose(RouteRequest(Choice(model="openai/gpt-4o-mini")), CATALOGUE, snapshot({"OPENROUTER_API_KEY": "k"}))
+    assert first.candidates[0].provider == "openrouter"
+
+
+@pytest.mark.parametrize(
+    "choice", [Choice("nobody"), Choice(model="no-such-model"), Choice("openai"), Choice(model="gpt-4o")]
+)
+def test_an_explicit_choice_that_cannot_be_had_is_refused_with_the_alternatives(choice: Choice) -> None:
+    with pytest.raises(NoProvider) as refused:
+        choose(RouteRequest(choice), CATALOGUE, snapshot({"DEEPSEEK_API_KEY": "secret"}))
+    assert refused.value.details["available"] == ["deepseek/deepseek-chat", "extractive/extractive"]
+    assert "deepseek/deepseek-chat" in refused.value.message
+    assert "secret" not in refused.value.message
+
+
+def test_an_unusable_skill_choice_is_only_passed_over() -> None:
+    route = choose(RouteRequest(skill=Choice("openai")), CATALOGUE, snapshot({"DEEPSEEK_API_KEY": "k"}))
+    assert [c.provider for c in route.candidates] == ["deepseek", "extractive"]
+    assert any(e.provider == "openai" for e in route.eliminations)
+
+
+def test_needs_eliminate() -> None:
+    small = ProviderSpec(
+        name="small", family="openai_compatible", location="cloud", base_url="http://h", api_key_required=False,
+        default_model="s", models=(ModelSpec(name="s", capabilities=Capabilities(tools=False, context_tokens=100)),),
+    )  # fmt: skip
+    catalogue = Catalogue(providers=(small, *CATALOGUE.providers))
+    state = snapshot(ALL_KEYS, catalogue)
+    codes = {
+        e.code
+        for request in (RouteRequest(tools=True), RouteRequest(context_tokens=101))
+        for e in choose(request, catalogue, state).eliminations
+        if e.provider == "small"
+    }
+    assert codes == {"no_tools", "context_too_small"}
+    with pytest.raises(NoProvider):
+        choose(RouteRequest(Choice("small"), tools=True), catalogue, state)
+
+
+def test_an_explicit_local_choice_never_falls_over_to_the_cloud() -> None:
+    assert order(RouteRequest(Choice("ollama"))) == ["ollama", "lmstudio", "vllm", "llamacpp", "extractive"]
+
+
+def test_an_embedding_model_does_not_chat() -> None:
+    with pytest.raises(NoProvider, match="not a chat model"):
+        choose(RouteRequest(Choice(model="text-embedding-3-small")), CATALOGUE, EVERYTHING)
+
+
+names = st.sampled_from([spec.name for spec in CATALOGUE.providers])
+choices = st.builds(
+    Choice, st.none() | names, st.none() | st.sampled_from(["gpt-4o", "kimi", "qwen3:8b", "openai/x", "zz"])
+)
+environs = st.sets(st.sampled_from(sorted(ALL_KEYS))).map(lambda keys: {key: ALL_KEYS[key] for key in keys})
+
+
+@given(
+    st.builds(
+        RouteRequest, choices, choices, choices, st.booleans(), st.booleans(), st.none() | st.integers(1, 2_000_000)
+    ),
+    environs,
+)
+def test_properties(request_: RouteRequest, environ: dict[str, str]) -> None:
+    state = snapshot(environ)
+    try:
+        route = choose(request_, CATALOGUE, state)
+    except NoProvider as refused:
+        assert set(refused.details["available"]) == {
+            f"{n}/{s.default_model}" for n, s in state.providers.items() if not s.unusable
+        }
+        return
+    assert route == choose(request_, CATALOGUE, state)
+    pairs = [(c.provider, c.model) for c in route.candidates]
+    assert len(set(pairs)) == len(pairs)
+    assert pairs
+    assert all(state.providers[provider].unusable is None for provider, _ in pairs)
+    gone = {(e.provider, e.model) for e in route.eliminations}
+    assert not gone & set(pairs)
+    for spec in CATALOGUE.providers:
+        assert any(p == spec.name for p, _ in pairs) or any(e.provider == spec.name for e in route.eliminations)
+    if request_.explicit:
+        assert route.candidates[0].reason == "request"
+    ranks = ["request", "skill", "organization", "default_order", "last_resort"]
+    assert [ranks.index(c.reason) for c in route.candidates] == sorted(ranks.index(c.reason) for c in route.candidates)
+    assert all(e.reason for e in route.eliminations)
+    json.dumps(route.as_json())
