@@ -26,8 +26,8 @@ from storage.database import Database, open_pool
 _SEARCH_MS = 15.0
 _INGEST_PER_SECOND = 500
 _SYLLABLES = {
-    "en": "con tra mar ser del pro ven ter sul fin gar lon pre dic tor mal bri nor wes pol".split(),
-    "ru": "до го вор по ста вка про да жа неу сто йка ры нок кам па ния от чет".split(),
+    "en": "con-tra-mar-ser-del-pro-ven-ter-sul-fin-gar-lon-pre-dic-tor-mal-bri-nor-wes-pol",
+    "ru": "до-го-вор-по-ста-вка-про-да-жа-неу-сто-йка-ры-нок-кам-па-ния-от-чет",
 }
 _COPY = """
 WITH source AS (
@@ -42,14 +42,16 @@ WITH source AS (
      terms AS (INSERT INTO term_stats SELECT %(other)s, term, df FROM term_stats WHERE organization_id = %(large)s),
      copied AS (
         INSERT INTO chunks (chunk_id, organization_id, document_id, version, start_offset, end_offset, text, length)
-        SELECT chunk_id, %(other)s, document.document_id, 1, start_offset, end_offset, text, length FROM source, document)
+        SELECT chunk_id, %(other)s, document.document_id, 1, start_offset, end_offset, text, length
+        FROM source, document)
 INSERT INTO chunk_vectors (chunk_id, organization_id, document_id, lexical)
 SELECT chunk_id, %(other)s, document.document_id, lexical FROM source, document
 """
 
 
 def vocabulary(language: str, size: int, rng: random.Random) -> list[str]:
-    return ["".join(rng.choices(_SYLLABLES[language], k=rng.randint(2, 4))) for _ in range(size)]
+    syllables = _SYLLABLES[language].split("-")
+    return ["".join(rng.choices(syllables, k=rng.randint(2, 4))) for _ in range(size)]
 
 
 def text(words: list[str], weights: list[float], characters: int, rng: random.Random) -> str:

@@ -29,7 +29,9 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     port: int = Field(8080, ge=1, le=65535, description="Port to listen on.")
     environment: Literal["development", "production"] = Field("development", description="What this server is for.")
-    data_dir: Path = Field(Path(".consilium"), description="The embedded database and the generated signing key live here.")
+    data_dir: Path = Field(
+        Path(".consilium"), description="The embedded database and the generated signing key live here."
+    )
     database_url: str | None = Field(
         None, description="Postgres 16+ with pgvector, as the owner of its database; empty: the embedded one."
     )
@@ -39,7 +41,9 @@ class Settings(BaseModel):
     pool_min: int = Field(4, ge=1, le=100, description="Database connections kept open.")
     pool_max: int = Field(20, ge=2, le=200, description="Database connections at most.")
     jwt_secret: str | None = Field(
-        None, min_length=32, description="Key of HS256 tokens, at least 32 characters; empty: made once in the data_dir."
+        None,
+        min_length=32,
+        description="Key of HS256 tokens, at least 32 characters; empty: made once in the data_dir.",
     )
     jwks_url: str | None = Field(None, description="Where the identity provider publishes its RS256/ES256 keys.")
     jwks_file: Path | None = Field(None, description="The same keys as a file.")
@@ -61,7 +65,9 @@ class Settings(BaseModel):
     demo: bool = Field(False, description="Load the sample organisation at start.")
     limits: Limits = Field(Limits(), description="Bounds of a turn (CONSILIUM_LIMITS__NAME).")
 
-    @field_validator("database_url", "database_app_url", "jwt_secret", "jwks_url", "jwks_file", "daily_tokens", mode="before")
+    @field_validator(
+        "database_url", "database_app_url", "jwt_secret", "jwks_url", "jwks_file", "daily_tokens", mode="before"
+    )
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         return None if value in ("", "null") else value

@@ -15,6 +15,7 @@ from retrieval.outline import Outline
 
 MAX_PAGES = 2000
 _LIST_ITEM = re.compile(r"(?:\d+(?:\.\d+)*[.)]|\d+(?:\.\d+)+|[-•–—*])\s")
+_ENDS = ".!?:;"
 _LOCK = threading.Lock()
 """pdfium is not thread-safe: one call at a time in the process."""
 
@@ -27,7 +28,7 @@ def parse_pdf(data: bytes) -> ParsedDocument:
     outline = Outline()
     for number, text in enumerate(pages, start=1):
         outline.page(number)
-        _add_page(outline, reflow(text), bookmarks.get(number, []))
+        _add_page(outline, reflow(_without_number(text, number)), bookmarks.get(number, []))
     return outline.finish(pages=len(pages))
 
 
@@ -97,10 +98,19 @@ def _find_line(text: str, title: str, start: int) -> int | None:
     return found.start() if found else None
 
 
+def _without_number(text: str, number: int) -> str:
+    """The page without a first or last line that is only its number."""
+    lines = text.strip().splitlines()
+    for edge in (0, -1):
+        if lines and lines[edge].strip() == str(number):
+            del lines[edge]
+    return "\n".join(lines)
+
+
 def reflow(text: str) -> str:
     """Page text with the lines of a paragraph joined by spaces.
 
-    A line end is a wrap where the next line's first word would not have fitted; list items and numbered clauses keep
+    A line end is a wrap where no sentence ends and the next line's first word would not have fitted; list items and numbered clauses keep
     their line.
     """
     # pdfium marks a hyphen at a line's end, which it has removed, by U+FFFE or U+0002.
@@ -111,7 +121,7 @@ def reflow(text: str) -> str:
     previous = ""
     for line in lines:
         first_word = line.partition(" ")[0]
-        wraps = bool(previous and line) and len(previous) + 1 + len(first_word) > 0.85 * width
+        wraps = bool(previous and line) and previous[-1] not in _ENDS and len(previous) + 1 + len(first_word) > 0.85 * width
         if wraps and width > 40 and not _LIST_ITEM.match(line):
             joined[-1] += " " + line
         else:

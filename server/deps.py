@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -47,7 +47,7 @@ class AppState:
     threads: Threads
     children: Children
     tool_calls: ToolCalls
-    skills: dict[str, Skill]
+    skills: Mapping[str, Skill]
     services: Services
     graphs: Graphs
     engine: Engine
@@ -70,7 +70,7 @@ async def _caller(request: Request, state: StateDep) -> Identity:
     token = token.strip() or request.headers.get("x-api-key", "").strip()
     if not token:
         raise Unauthenticated("A token is needed: `Authorization: Bearer ...`; `consilium token` makes one.")
-    identity = await state.tokens.decode(token)
+    identity: Identity = await state.tokens.decode(token)
     structlog.contextvars.bind_contextvars(organization_id=identity.organization_id)
     await state.organizations.ensure(identity.organization_id, identity.organization_name)
     return identity

@@ -10,10 +10,9 @@ from contextlib import AsyncExitStack
 from functools import cache
 from typing import Any
 
-from domain.ids import organization_id
 from domain.settings import load_settings
 from graphs.build import Graphs, build_graphs
-from server.wiring import open_services
+from server.wiring import open_parts
 
 
 @cache
@@ -31,9 +30,9 @@ class _Process:
 async def _graph(name: str) -> Any:
     async with _lock():
         if _Process.graphs is None:
-            services, demo = await _Process.stack.enter_async_context(open_services(load_settings()))
-            await demo(organization_id("demo"))
-            _Process.graphs = build_graphs(services, services.skills)
+            settings = load_settings().model_copy(update={"demo": True})
+            parts = await _Process.stack.enter_async_context(open_parts(settings))
+            _Process.graphs = build_graphs(parts.services, parts.services.skills)
     return _Process.graphs[name]
 
 

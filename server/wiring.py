@@ -8,6 +8,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from domain.catalogue import load_catalogue
@@ -43,42 +44,65 @@ from tools.memory import SaveOrganizationNote
 from tools.registry import Registry
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What agents work with, in a server and in LangGraph Studio alike."""
+
+    db: Database
+    documents: Documents
+    notes: Notes
+    index: KnowledgeIndex
+    ingest: IngestQueue
+    services: Services
+
+
 @asynccontextmanager
-async def open_state(settings: Settings) -> AsyncIterator[AppState]:
-    """The state of a server: database up and migrated, services made, engine running; all closed again at the end."""
+async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
+    """Database up and migrated, services made, documents being indexed, the sample organisation loaded where asked for."""
     async with _database(settings) as db:
-        documents, index = Documents(db), KnowledgeIndex(db)
-        notes, retriever = Notes(db, analyse), LexicalRetriever(documents)
-        ingest = IngestQueue(index)
-        quota = QuotaLedger(db, settings.daily_tokens)
-        threads, children, tool_calls, events = Threads(db), Children(db), ToolCalls(db), Events(db)
-        skills = load_skills()
+        documents, index, notes = Documents(db), KnowledgeIndex(db), Notes(db, analyse)
+        retriever, ingest = LexicalRetriever(documents), IngestQueue(index)
         catalogue = load_catalogue(settings.providers_file)
         providers = Providers(catalogue, os.environ, analyse)
         services = Services(
-            skills=skills,
+            skills=load_skills(),
             limits=settings.limits,
             catalogue=catalogue,
             providers=providers,
-            quota=quota,
+            quota=QuotaLedger(db, settings.daily_tokens),
             retriever=retriever,
             notes=notes,
             tools=Registry([SearchDocuments(retriever), SaveOrganizationNote(notes)]),
-            tool_calls=tool_calls,
-            children=children,
+            tool_calls=ToolCalls(db),
+            children=Children(db),
             reserve_output_tokens=settings.reserve_output_tokens,
         )
-        saver = TenantSaver(db.pool)
-        graphs = build_graphs(services, skills, saver)
+        await ingest.start()
+        try:
+            if settings.demo:
+                await load_demo(index, notes, ingest, ROOT / "demo")
+            yield Parts(db, documents, notes, index, ingest, services)
+        finally:
+            await ingest.stop()
+            await providers.aclose()
+
+
+@asynccontextmanager
+async def open_state(settings: Settings) -> AsyncIterator[AppState]:
+    """The state of a server: its parts, the graphs on our saver, the run engine."""
+    async with open_parts(settings) as parts:
+        db, services = parts.db, parts.services
+        saver, events, threads = TenantSaver(db.pool), Events(db), Threads(db)
+        graphs = build_graphs(services, services.skills, saver)
         holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         jobs = JobEngine(db, holder=holder, lease_seconds=settings.lease_seconds)
         executor = Executor(
             graphs,
             jobs,
             events,
-            children,
+            services.children,
             saver,
-            quota,
+            services.quota,
             lease_seconds=settings.lease_seconds,
             flush_seconds=settings.flush_seconds,
             turn_seconds=settings.limits.turn_seconds,
@@ -91,38 +115,33 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             events=events,
             saver=saver,
             graphs=graphs,
-            providers=providers,
-            quota=quota,
+            providers=services.providers,
+            quota=services.quota,
             max_concurrent_runs=settings.max_concurrent_runs,
         )
-        await ingest.start()
         await engine.start()
         try:
-            if settings.demo:
-                await load_demo(index, notes, ingest, ROOT / "demo")
             yield AppState(
                 settings=settings,
                 db=db,
                 tokens=TokenDecoder(settings),
                 organizations=Organizations(db),
-                documents=documents,
-                notes=notes,
-                index=index,
-                ingest=ingest,
-                retriever=retriever,
-                quota=quota,
+                documents=parts.documents,
+                notes=parts.notes,
+                index=parts.index,
+                ingest=parts.ingest,
+                retriever=services.retriever,
+                quota=services.quota,
                 threads=threads,
-                children=children,
-                tool_calls=tool_calls,
-                skills=skills,
+                children=services.children,
+                tool_calls=services.tool_calls,
+                skills=services.skills,
                 services=services,
                 graphs=graphs,
                 engine=engine,
             )
         finally:
             await engine.stop()
-            await ingest.stop()
-            await providers.aclose()
 
 
 @asynccontextmanager

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Response
 
 from domain.errors import ConsiliumError, InvalidInput
+from domain.identity import Identity
 from domain.ids import RunId, ThreadId, is_uuid, new_id
 from domain.runs import Event, Run, RunStatus
 from domain.trace import current_trace_id
@@ -41,55 +42,55 @@ LastEventId = Annotated[str | None, Header(alias="Last-Event-ID")]
 
 @router.post("/threads/{thread_id}/runs")
 async def create_run(
-    request: Request, state: StateDep, caller: CallerDep, thread_id: str, body: RunCreate, key: IdempotencyKey = None
+    state: StateDep, caller: CallerDep, thread_id: str, body: RunCreate, key: IdempotencyKey = None
 ) -> Response:
     """Start a run and don't wait for it."""
-    run = await _submit(request, state, caller, thread_id, body, key)
+    run = await _submit(state, caller, thread_id, body, key)
     return json_response(run_json(run), headers={"Content-Location": _path(run)})
 
 
 @router.post("/runs")
 async def create_stateless_run(
-    request: Request, state: StateDep, caller: CallerDep, body: RunCreate, key: IdempotencyKey = None
+    state: StateDep, caller: CallerDep, body: RunCreate, key: IdempotencyKey = None
 ) -> Response:
     """Start a run on a thread of its own that goes away with it (`on_completion: keep` keeps it)."""
-    run = await _submit(request, state, caller, None, body, key)
+    run = await _submit(state, caller, None, body, key)
     return json_response(run_json(run), headers={"Content-Location": _path(run)})
 
 
 @router.post("/threads/{thread_id}/runs/stream")
 async def stream_run(
-    request: Request, state: StateDep, caller: CallerDep, thread_id: str, body: RunCreate, key: IdempotencyKey = None
+    state: StateDep, caller: CallerDep, thread_id: str, body: RunCreate, key: IdempotencyKey = None
 ) -> Response:
     """Start a run and follow its events (SSE). `Content-Location` names the run, `Location` where to join it again."""
-    run = await _submit(request, state, caller, thread_id, body, key)
+    run = await _submit(state, caller, thread_id, body, key)
     return _stream_started(state, run)
 
 
 @router.post("/runs/stream")
 async def stream_stateless_run(
-    request: Request, state: StateDep, caller: CallerDep, body: RunCreate, key: IdempotencyKey = None
+    state: StateDep, caller: CallerDep, body: RunCreate, key: IdempotencyKey = None
 ) -> Response:
     """Start a run on a thread of its own and follow its events."""
-    run = await _submit(request, state, caller, None, body, key)
+    run = await _submit(state, caller, None, body, key)
     return _stream_started(state, run)
 
 
 @router.post("/threads/{thread_id}/runs/wait")
 async def wait_run(
-    request: Request, state: StateDep, caller: CallerDep, thread_id: str, body: RunCreate, key: IdempotencyKey = None
+    state: StateDep, caller: CallerDep, thread_id: str, body: RunCreate, key: IdempotencyKey = None
 ) -> Response:
     """Start a run and answer with the values it ends with; `__error__` in them where it failed."""
-    run = await _submit(request, state, caller, thread_id, body, key)
+    run = await _submit(state, caller, thread_id, body, key)
     return _wait(state, run, cancel_on_disconnect=run.kwargs.get("on_disconnect") == "cancel")
 
 
 @router.post("/runs/wait")
 async def wait_stateless_run(
-    request: Request, state: StateDep, caller: CallerDep, body: RunCreate, key: IdempotencyKey = None
+    state: StateDep, caller: CallerDep, body: RunCreate, key: IdempotencyKey = None
 ) -> Response:
     """Start a run on a thread of its own and answer with the values it ends with."""
-    run = await _submit(request, state, caller, None, body, key)
+    run = await _submit(state, caller, None, body, key)
     return _wait(state, run, cancel_on_disconnect=run.kwargs.get("on_disconnect") == "cancel")
 
 
@@ -191,7 +192,7 @@ async def join_run_stream(
 
 
 async def _submit(
-    request: Request, state: AppState, caller: CallerDep, thread_id: str | None, body: RunCreate, key: str | None
+    state: AppState, caller: Identity, thread_id: str | None, body: RunCreate, key: str | None
 ) -> Run:
     """Accept a run. Without a thread it gets one of its own, which goes away with it unless it is to be kept."""
     asked = run_request(state.graphs, body, max_message_chars=state.settings.max_message_chars)
@@ -262,7 +263,7 @@ def _stream_started(state: AppState, run: Run) -> Response:
 def _stream(
     state: AppState,
     run: Run,
-    modes: list[str],
+    modes: Sequence[str],
     *,
     subgraphs: bool,
     cancel_on_disconnect: bool,
