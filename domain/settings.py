@@ -16,6 +16,9 @@ from domain.errors import ConfigurationError
 from domain.skills import Limits
 
 PREFIX = "CONSILIUM_"
+MIN_SECRET_BYTES = 32
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["json", "console"]
 ROOT = Path(__file__).resolve().parent.parent
 _PLAIN = {"database_url": "DATABASE_URL"}
 """Fields whose variable carries the name everybody uses, without the prefix."""
@@ -42,7 +45,7 @@ class Settings(BaseModel):
     pool_max: int = Field(20, ge=2, le=200, description="Database connections at most.")
     jwt_secret: str | None = Field(
         None,
-        min_length=32,
+        min_length=MIN_SECRET_BYTES,
         description="Key of HS256 tokens, at least 32 characters; empty: made once in the data_dir.",
     )
     jwks_url: str | None = Field(None, description="Where the identity provider publishes its RS256/ES256 keys.")
@@ -60,8 +63,8 @@ class Settings(BaseModel):
     lease_seconds: float = Field(30, ge=1, le=600, description="After this silence another replica takes a run over.")
     flush_seconds: float = Field(0.1, ge=0.01, le=5, description="How long an event waits to be stored, at most.")
     providers_file: Path = Field(ROOT / "config" / "providers.yaml", description="The catalogue of models.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
-    log_format: Literal["json", "console"] = Field("json", description="How it is logged.")
+    log_level: LogLevel = Field("info", description="What is logged.")
+    log_format: LogFormat = Field("json", description="How it is logged.")
     demo: bool = Field(False, description="Load the sample organisation at start.")
     limits: Limits = Field(Limits(), description="Bounds of a turn (CONSILIUM_LIMITS__NAME).")
 

@@ -121,7 +121,9 @@ def reflow(text: str) -> str:
     previous = ""
     for line in lines:
         first_word = line.partition(" ")[0]
-        wraps = bool(previous and line) and previous[-1] not in _ENDS and len(previous) + 1 + len(first_word) > 0.85 * width
+        wraps = (
+            bool(previous and line) and previous[-1] not in _ENDS and len(previous) + 1 + len(first_word) > 0.85 * width
+        )
         if wraps and width > 40 and not _LIST_ITEM.match(line):
             joined[-1] += " " + line
         else:

@@ -13,18 +13,16 @@ from domain.settings import Settings
 from server import errors, logs
 from server.middleware import BodyLimit, Trace
 from server.routes import assistants, documents, health, notes, runs, threads, v1
-from server.wiring import open_state, with_secret
+from server.wiring import open_state
 
 EXPOSED = ["Content-Location", "Location", "X-Trace-Id", "X-Pagination-Total", "X-Pagination-Next", "Retry-After"]
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The application of one replica. Nothing is opened before its lifespan starts."""
-    settings = with_secret(settings)
-
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        logs.configure(settings)
+        logs.configure_logging(settings.log_level, settings.log_format)
         async with open_state(settings) as state:
             app.state.consilium = state
             yield

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import structlog
 from fastapi import Depends, Request
 
-from domain.errors import Forbidden, Unauthenticated
+from domain.errors import Forbidden
 from domain.identity import Identity, Role
 from domain.settings import Settings
 from domain.skills import Skill
@@ -18,7 +18,7 @@ from nodes.runtime import Services
 from retrieval.index import KnowledgeIndex
 from retrieval.queue import IngestQueue
 from retrieval.search import LexicalRetriever
-from server.auth import TokenDecoder
+from server.auth import Authenticator
 from server.engine.engine import Engine
 from storage.children import Children
 from storage.database import Database
@@ -36,7 +36,7 @@ class AppState:
 
     settings: Settings
     db: Database
-    tokens: TokenDecoder
+    authenticator: Authenticator
     organizations: Organizations
     documents: Documents
     notes: Notes
@@ -62,15 +62,8 @@ StateDep = Annotated[AppState, Depends(_state)]
 
 
 async def _caller(request: Request, state: StateDep) -> Identity:
-    """The verified token's identity; nothing reaches the database before. `Authorization: Bearer` or `X-Api-Key`."""
-    header = request.headers.get("authorization", "")
-    scheme, _, token = header.partition(" ")
-    if header and scheme.lower() != "bearer":
-        raise Unauthenticated("Send the token as `Authorization: Bearer ...`.")
-    token = token.strip() or request.headers.get("x-api-key", "").strip()
-    if not token:
-        raise Unauthenticated("A token is needed: `Authorization: Bearer ...`; `consilium token` makes one.")
-    identity: Identity = await state.tokens.decode(token)
+    """The verified token's identity; nothing reaches the database before."""
+    identity = await state.authenticator.identify(request.headers)
     structlog.contextvars.bind_contextvars(organization_id=identity.organization_id)
     await state.organizations.ensure(identity.organization_id, identity.organization_name)
     return identity

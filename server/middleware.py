@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from domain.errors import TooLarge
 from domain.ids import TraceId, new_trace_id
 from domain.trace import set_trace_id
-from server.errors import error_response
+from server.errors import TRACE_KEY, error_response
 
 log = structlog.get_logger("access")
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$")
@@ -30,7 +30,9 @@ class Trace:
             return
         trace_id = _incoming(scope) or new_trace_id()
         set_trace_id(trace_id)
+        scope[TRACE_KEY] = trace_id
         structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(trace_id=trace_id)
         started = time.perf_counter()
         status = 0
 
@@ -112,6 +114,6 @@ class BodyLimit:
 
 async def _refuse(limit: int, scope: Scope, receive: Receive, send: Send) -> None:
     response = error_response(
-        413, "too_large", f"The body is over {limit} bytes.", {"limit": limit, "unit": "bytes"}, {"Connection": "close"}
+        413, "too_large", f"The body is over {limit} bytes.", scope[TRACE_KEY], {"limit": limit, "unit": "bytes"}, {"Connection": "close"}
     )
     await response(scope, receive, send)

@@ -9,21 +9,20 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from domain.catalogue import load_catalogue
-from domain.settings import ROOT, Settings
+from domain.settings import Settings
 from graphs.build import build_graphs
 from graphs.skills import load_skills
 from jobs.engine import JobEngine
 from nodes.runtime import Services
 from providers.registry import Providers
 from retrieval.analyse import analyse
+from retrieval.demo import load_demo, read_demo
 from retrieval.index import KnowledgeIndex
 from retrieval.queue import IngestQueue
 from retrieval.search import LexicalRetriever
-from server.auth import TokenDecoder
-from server.demo import load_demo
+from server.auth import Authenticator
 from server.deps import AppState
 from server.engine.engine import Engine
 from server.engine.executor import Executor
@@ -80,7 +79,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         await ingest.start()
         try:
             if settings.demo:
-                await load_demo(index, notes, ingest, ROOT / "demo")
+                await load_demo(index, notes, read_demo())
             yield Parts(db, documents, notes, index, ingest, services)
         finally:
             await ingest.stop()
@@ -119,12 +118,13 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             quota=services.quota,
             max_concurrent_runs=settings.max_concurrent_runs,
         )
+        authenticator = Authenticator(settings)
         await engine.start()
         try:
             yield AppState(
                 settings=settings,
                 db=db,
-                tokens=TokenDecoder(settings),
+                authenticator=authenticator,
                 organizations=Organizations(db),
                 documents=parts.documents,
                 notes=parts.notes,
@@ -142,6 +142,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             )
         finally:
             await engine.stop()
+            await authenticator.aclose()
 
 
 @asynccontextmanager
@@ -162,17 +163,3 @@ async def _database(settings: Settings) -> AsyncIterator[Database]:
     finally:
         if server is not None:
             await asyncio.to_thread(server.cleanup)
-
-
-def with_secret(settings: Settings) -> Settings:
-    """The settings with a signing key: the configured one, or one made once and kept in the data directory (mode 0600)."""
-    if settings.jwt_secret is not None:
-        return settings
-    path = settings.data_dir / "jwt_secret"
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
-            new.write(secrets.token_urlsafe(48))
-    except FileExistsError:
-        pass
-    return settings.model_copy(update={"jwt_secret": Path(path).read_text("utf-8").strip()})

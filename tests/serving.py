@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -47,7 +48,7 @@ class Served:
     state: AppState
 
     def token(self, organization: str = "acme", user: str = "ann", role: Role = "admin") -> str:
-        return issue_token(self.settings, organization, user, [role], 3600)
+        return issue_token(self.settings, organization, user, [role], timedelta(hours=1))
 
     def http(self, organization: str = "acme", user: str = "ann", role: Role = "admin") -> httpx.AsyncClient:
         """A client with a token of its own."""
