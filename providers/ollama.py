@@ -28,4 +28,4 @@ async def close(model: ChatOllama) -> None:
     """Close the connections of a model; it can't be used afterwards."""
     client = model._async_client
     if client is not None:
-        await client.close()
+        await client.close()  # type: ignore[no-untyped-call]

@@ -110,8 +110,8 @@ def _without_number(text: str, number: int) -> str:
 def reflow(text: str) -> str:
     """Page text with the lines of a paragraph joined by spaces.
 
-    A line end is a wrap where no sentence ends and the next line's first word would not have fitted; list items and numbered clauses keep
-    their line.
+    A line end is a wrap where no sentence ends and the next line's first word would not have fitted; list items and
+    numbered clauses keep their line.
     """
     # pdfium marks a hyphen at a line's end, which it has removed, by U+FFFE or U+0002.
     plain = re.sub("[\ufffe\x02](\r?\n)?", "", text).replace("\r\n", "\n").replace("\r", "\n")

@@ -10,21 +10,25 @@ import base64
 import binascii
 import hmac
 import json
+import os
+import secrets
+import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
 from typing import Any, NoReturn, cast
 
-import jwt
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from starlette.datastructures import Headers
 
 from domain.errors import ConfigurationError, Unauthenticated
 from domain.identity import ROLES, Identity, Role
 from domain.ids import UserId, organization_id
-from domain.settings import Settings
+from domain.settings import MIN_SECRET_BYTES, Settings
 from server.jwks import KeySet, VerificationKey
 
 MAX_TOKEN_BYTES = 8192
-MIN_SECRET_BYTES = 32
 MAX_USER_CHARS = 200
 MAX_ORGANIZATION_CHARS = 128
 _REFUSED_HEADERS = frozenset({"crit", "b64", "jwk", "jku", "x5u", "x5c", "zip", "enc"})
@@ -32,19 +36,37 @@ _REFUSED_HEADERS = frozenset({"crit", "b64", "jwk", "jku", "x5u", "x5c", "zip", 
 _TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 
 
-class TokenDecoder:
+def token_of(headers: Headers) -> str:
+    """The token of a request: `Authorization: Bearer`, else `X-Api-Key`. Raises Unauthenticated where there is none."""
+    given = headers.getlist("authorization")
+    if len(given) > 1:
+        _refuse("malformed", "Send one Authorization header, not several.")
+    if given:
+        scheme, _, token = given[0].strip().partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            _refuse("malformed", "Send the token as `Authorization: Bearer <token>`.")
+        return token.strip()
+    keys = headers.getlist("x-api-key")
+    if len(keys) != 1 or not keys[0].strip():
+        _refuse("missing", "A token is needed: send it as `Authorization: Bearer <token>`.")
+    return keys[0].strip()
+
+
+class Authenticator:
     """Verifies tokens. One per process; touches no database."""
 
     def __init__(self, settings: Settings) -> None:
-        self._secret = _secret(settings)
-        self._keys = (
-            KeySet(url=settings.jwks_url, file=settings.jwks_file) if settings.jwks_url or settings.jwks_file else None
-        )
+        self._secret = signing_secret(settings)
+        self._keys = KeySet(url=settings.jwks_url, file=settings.jwks_file) if _has_jwks(settings) else None
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
         self._leeway = settings.jwt_leeway_seconds
 
-    async def decode(self, token: str) -> Identity:
+    async def identify(self, headers: Headers) -> Identity:
+        """The caller of a request with these headers. Raises Unauthenticated."""
+        return await self.verify(token_of(headers))
+
+    async def verify(self, token: str) -> Identity:
         """The caller a token stands for. Raises Unauthenticated, with `details.reason` one of malformed, algorithm,
         unknown_key, signature, expired, claims."""
         if len(token) > MAX_TOKEN_BYTES:
@@ -98,7 +120,7 @@ class TokenDecoder:
         if claims.get("iss") != self._issuer:
             _claim("iss", "is missing or another issuer")
         audience = claims.get("aud")
-        if self._audience not in (audience if _is_strings(audience) else [audience]):
+        if self._audience not in (audience if isinstance(audience, list) and _is_strings(audience) else [audience]):
             _claim("aud", "is missing or another audience")
         subject = _text(claims, "sub", MAX_USER_CHARS)
         user = _text(claims, "user_id", MAX_USER_CHARS) if "user_id" in claims else subject
@@ -110,14 +132,19 @@ class TokenDecoder:
             await self._keys.aclose()
 
 
-def issue_token(settings: Settings, organization: str, user: str, roles: Iterable[Role], ttl: int) -> str:
-    """An HS256 token of this server's own, valid for `ttl` seconds from now. `settings` are those of `with_secret`.
+def issue_token(settings: Settings, organization: str, user: str, roles: Iterable[Role], ttl: timedelta) -> str:
+    """An HS256 token of this server's own, valid for `ttl` from now.
 
-    Raises ConfigurationError where there is no secret or a claim wouldn't be accepted.
+    Raises ConfigurationError where the server has no secret (only JWKS) or a claim wouldn't be accepted.
     """
-    secret = _secret(settings)
+    import jwt
+
+    secret = signing_secret(settings)
     if secret is None:
-        raise ConfigurationError("There is no key to sign tokens with. Fix: set CONSILIUM_JWT_SECRET.")
+        raise ConfigurationError(
+            "This server trusts the tokens of CONSILIUM_JWKS_URL or _FILE only. Fix: get a token there, or set "
+            "CONSILIUM_JWT_SECRET."
+        )
     now = int(time.time())
     claims = {
         "iss": settings.jwt_issuer,
@@ -127,7 +154,7 @@ def issue_token(settings: Settings, organization: str, user: str, roles: Iterabl
         "organization_id": organization,
         "roles": sorted(set(roles)),
         "iat": now,
-        "exp": now + ttl,
+        "exp": now + int(ttl.total_seconds()),
     }
     try:
         _text(claims, "user_id", MAX_USER_CHARS)
@@ -135,22 +162,53 @@ def issue_token(settings: Settings, organization: str, user: str, roles: Iterabl
         _roles(claims)
     except Unauthenticated as wrong:
         raise ConfigurationError(f"No such token can be issued: {wrong.message}") from None
-    if ttl < 1:
+    if ttl < timedelta(seconds=1):
         raise ConfigurationError("A token must be valid for at least a second.")
     return jwt.encode(claims, secret, algorithm="HS256")
 
 
-def _secret(settings: Settings) -> bytes | None:
-    """The HS256 key. Raises ConfigurationError where it is too short, as a file somebody has edited may be."""
-    if settings.jwt_secret is None:
+def signing_secret(settings: Settings) -> bytes | None:
+    """The HS256 secret: the configured one, else the data directory's, made at first use. None where only
+    JWKS is trusted.
+
+    Raises ConfigurationError where the file can't be read or made, or its secret is too short.
+    """
+    if settings.jwt_secret is not None:
+        return settings.jwt_secret.encode()
+    if _has_jwks(settings):
         return None
-    secret = settings.jwt_secret.encode()
-    if len(secret) < MIN_SECRET_BYTES:
+    path = settings.data_dir / "jwt_secret"
+    try:
+        if not path.exists():
+            _create_secret(path)
+        secret = path.read_bytes().strip()
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+    except OSError as failed:
         raise ConfigurationError(
-            f"The signing key has {len(secret)} bytes, it needs {MIN_SECRET_BYTES}. Fix: set a longer "
-            "CONSILIUM_JWT_SECRET, or delete the file jwt_secret in the data directory: a new one is made."
-        )
+            f"{path}: {failed.strerror}. Fix: make the directory writable, or set CONSILIUM_JWT_SECRET."
+        ) from failed
+    if len(secret) < MIN_SECRET_BYTES:
+        raise ConfigurationError(f"{path}: has less than {MIN_SECRET_BYTES} bytes. Fix: delete it, a new one is made.")
     return secret
+
+
+def _create_secret(path: Path) -> None:
+    """Whoever links first wins, and nobody ever sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".jwt_secret")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_hex(32))
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    finally:
+        Path(draft).unlink(missing_ok=True)
+
+
+def _has_jwks(settings: Settings) -> bool:
+    return settings.jwks_url is not None or settings.jwks_file is not None
 
 
 def _verify(key: VerificationKey, signed: bytes, signature: bytes) -> bool:

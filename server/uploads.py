@@ -53,7 +53,8 @@ UPLOAD_BODY: dict[str, Any] = {
 async def read_upload(request: Request, limit: int) -> Upload:
     """The `file` of a multipart body with its `title` and `labels` (repeated, or one with commas).
 
-    `limit` is the file's size in bytes. Raises TooLarge as soon as more has come in, InvalidInput where there is no file.
+    `limit` is the file's size in bytes. Raises TooLarge as soon as more has come in, InvalidInput where there is no
+    file.
     """
     bounded = _bounded(request, limit)
     try:

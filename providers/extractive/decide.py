@@ -57,9 +57,8 @@ def decide(turn: Turn, lexicon: Lexicon, own_name: str = "") -> Decision:
         return Say(lexicon.say("no_question", turn.language))
     if SAVE in turn.tools and (fact := lexicon.fact_to_remember(turn.question)):
         return _call(turn, [(SAVE, {"text": fact})])
-    if SWITCH in turn.tools or FINISH not in turn.tools:
-        if kinds := lexicon.small_talk_of(turn.question):
-            return Say(_small_talk(kinds, turn, lexicon))
+    if FINISH not in turn.tools and (kinds := lexicon.small_talk_of(turn.question)):
+        return Say(_small_talk(kinds, turn, lexicon))
     asked = _concepts(turn, lexicon, own_name)
     if SWITCH in turn.tools and SEARCH not in done:
         agents = delegation.agents_of(turn.tools[SWITCH])

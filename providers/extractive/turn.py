@@ -51,11 +51,12 @@ def read(messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]]) ->
     sources = {source.n: source for source in read_sources(system)}
     for outcome in outcomes:
         sources.update((source.n, source) for source in read_sources(outcome.content))
-    language = next(filter(None, (language_of(text) for text in (question, *reversed(before)))), None)
+    known = (language_of(text) for text in (question, *reversed(before)))
+    language: Language = next((found for found in known if found is not None), "en")
     return Turn(
         question=question.strip(),
         background="\n".join([*before[-1:], context]).strip(),
-        language=language or "en",
+        language=language,
         sources=list(sources.values()),
         notes=read_notes(system),
         tools={tool["function"]["name"]: dict(tool["function"]) for tool in tools if "function" in tool},

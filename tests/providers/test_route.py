@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from domain.catalogue import Capabilities, Catalogue, ModelSpec, ProviderSpec, load_catalogue
 from domain.errors import NoProvider
 from providers.access import resolve
-from providers.route import Choice, ProviderState, RouteRequest, Snapshot, choose
+from providers.route import Choice, ProviderState, Route, RouteRequest, Snapshot, choose
 
 CATALOGUE = load_catalogue(Path(__file__).parents[2] / "config/providers.yaml")
 ALL_KEYS = {
@@ -39,7 +39,8 @@ def order(request: RouteRequest, state: Snapshot = EVERYTHING) -> list[str]:
 
 def test_the_default_order_ends_with_the_embedded_provider() -> None:
     assert order(RouteRequest()) == [
-        "openrouter", "openai", "deepseek", "gemini", "moonshot", "lmstudio", "vllm", "llamacpp", "ollama", "extractive",
+        "openrouter", "openai", "deepseek", "gemini", "moonshot", "lmstudio", "vllm", "llamacpp", "ollama",
+        "extractive",
     ]  # fmt: skip
 
 
@@ -149,11 +150,16 @@ def test_properties(request_: RouteRequest, environ: dict[str, str]) -> None:
     state = snapshot(environ)
     try:
         route = choose(request_, CATALOGUE, state)
-    except NoProvider as refused:
-        assert set(refused.details["available"]) == {
-            f"{n}/{s.default_model}" for n, s in state.providers.items() if not s.unusable
-        }
+    except NoProvider as refusal:
+        refused = refusal
+    else:
+        check_route(request_, state, route)
         return
+    usable = {f"{name}/{one.default_model}" for name, one in state.providers.items() if not one.unusable}
+    assert set(refused.details["available"]) == usable
+
+
+def check_route(request_: RouteRequest, state: Snapshot, route: Route) -> None:
     assert route == choose(request_, CATALOGUE, state)
     pairs = [(c.provider, c.model) for c in route.candidates]
     assert len(set(pairs)) == len(pairs)
