@@ -132,7 +132,7 @@ def _is_unstorable(error: Exception) -> bool:
 
 
 def validation_details(found: Sequence[Any]) -> list[dict[str, Any]]:
-    """Pydantic's errors as `{field, problem}`; `field` is a dotted path that begins with where it was: body, query, path."""
+    """Pydantic's errors as `{field, problem}`; `field` is a dotted path that begins with body, query or path."""
     return [
         {
             "field": ".".join(str(part) for part in error["loc"]),
@@ -205,7 +205,7 @@ def _phrase(status: int) -> str:
 
 
 class BodyTooLarge(HTTPException):
-    """More bytes than the door lets in. An HTTPException because FastAPI makes 400 of any other one while it reads a body."""
+    """More bytes than the door lets in. An HTTPException: FastAPI makes 400 of others while it reads."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(413, f"The body has more than {limit} bytes.")

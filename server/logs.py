@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line (or a readable line), our own and the libraries', with the request's ids and no secrets."""
+"""Logs: one JSON object a line (or a readable one), ours and the libraries', with the request's ids, no secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ HIDDEN = "[redacted]"
 _SECRET_KEYS = frozenset(
     {
         "authorization", "proxy_authorization", "cookie", "set_cookie", "x_api_key", "api_key", "apikey", "token",
-        "access_token", "refresh_token", "id_token", "jwt", "jwt_secret", "secret", "client_secret", "password", "passwd",
+        "access_token", "refresh_token", "id_token", "jwt", "jwt_secret", "secret", "client_secret",
+        "password", "passwd",
     }
 )  # fmt: skip
 _SECRETS = re.compile(

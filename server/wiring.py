@@ -6,8 +6,8 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from domain.catalogue import load_catalogue
@@ -145,21 +145,29 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             await authenticator.aclose()
 
 
+@contextmanager
+def owner_database(settings: Settings) -> Iterator[str]:
+    """The owner's DSN of the database the settings name; the embedded server is up while the block runs."""
+    if settings.database_url is not None:
+        yield settings.database_url
+        return
+    server = embedded.start(settings.data_dir.resolve() / "postgres")
+    try:
+        yield embedded.ensure_database(server, "consilium")
+    finally:
+        server.cleanup()
+
+
 @asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[Database]:
-    """The database named by the settings, or the embedded one; migrated, with the application's pool open."""
-    server = None
-    if settings.database_url is None:
-        server = await asyncio.to_thread(embedded.start, settings.data_dir / "postgres")
-        owner = await asyncio.to_thread(embedded.ensure_database, server, "consilium")
-        dsn = settings.database_app_url or embedded.application_dsn(owner, user="consilium_app")
-    else:
-        owner = settings.database_url
-        dsn = settings.database_app_url or embedded.application_dsn(owner)
+    """The database of the settings, migrated, with the application's pool open. The embedded one trusts the local login."""
+    owning = owner_database(settings)
+    owner = await asyncio.to_thread(owning.__enter__)
     try:
+        user = None if settings.database_url is not None else "consilium_app"
+        dsn = settings.database_app_url or embedded.application_dsn(owner, user=user)
         await asyncio.to_thread(migrate.migrate, owner)
         async with open_pool(dsn, min_size=settings.pool_min, max_size=settings.pool_max) as pool:
             yield Database(pool)
     finally:
-        if server is not None:
-            await asyncio.to_thread(server.cleanup)
+        await asyncio.to_thread(owning.__exit__, None, None, None)

@@ -11,7 +11,7 @@ from typing import Any
 from providers.extractive import delegation, evidence
 from providers.extractive.evidence import Quote
 from providers.extractive.lexicon import Language, Lexicon
-from providers.extractive.question import Concept, concepts
+from providers.extractive.question import Concept, concepts, counted
 from providers.extractive.turn import Outcome, Turn
 
 SWITCH, FINISH, SEARCH, SAVE = "switch_to_subagent", "finish_subagent", "search_documents", "save_organization_note"
@@ -93,7 +93,8 @@ def _leans(turn: Turn, lexicon: Lexicon, asked: Sequence[Concept]) -> bool:
 
 
 def _answer(turn: Turn, lexicon: Lexicon, asked: list[Concept], *, searched: bool) -> Decision:
-    quotes = evidence.find(asked, turn.sources, turn.notes, lexicon)
+    thing = counted(turn.question, lexicon)
+    quotes = evidence.find(asked, turn.sources, turn.notes, lexicon, thing=thing)
     if not quotes and not searched and SEARCH in turn.tools:
         query = turn.question if not _leans(turn, lexicon, asked) else f"{turn.question} {turn.background}"
         return _call(turn, [(SEARCH, {"query": " ".join(query.split())[:1000]})])

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 
 from domain.sources import SourceText
 from providers.extractive.lexicon import Lexicon
-from providers.extractive.question import Concept, any_content, term_set
+from providers.extractive.question import Concept, any_content, counts, term_set
 from providers.extractive.sentences import clip, split
 
 ENOUGH = 0.65
 """The weighted coverage from which a sentence counts as an answer; chosen on
 tests/providers/test_extractive_answers.py."""
 _NEIGHBOUR, _HEADING, _PASSAGE = 0.75, 0.85, 0.5
-_NEARLY_BEST = 0.9
+_NEARLY_BEST = 0.85
 _MOST_QUOTES = 3
 _ENDS = (".", "!", "?", "…", ";", "»", "”")
 
@@ -51,9 +51,14 @@ class _Passage:
 
 
 def find(
-    question: Sequence[Concept], sources: Sequence[SourceText], notes: Sequence[str], lexicon: Lexicon
+    question: Sequence[Concept],
+    sources: Sequence[SourceText],
+    notes: Sequence[str],
+    lexicon: Lexicon,
+    *,
+    thing: Concept | None = None,
 ) -> list[Quote]:
-    """The one to three best quotes, best first; empty where nothing answers."""
+    """The one to three best quotes, best first; empty where nothing answers. `thing` is what has to be counted, if any."""
     if not any_content(question):
         return []
     passages = [_passage(source, lexicon) for source in sources]
@@ -65,6 +70,8 @@ def find(
         if any(c.anchor and not c.match(passage.terms | passage.heading) for c in question):
             continue
         for i, sentence in enumerate(passage.sentences):
+            if sentence.text.endswith("?") or (thing and not counts(sentence.text, thing, lexicon)):
+                continue
             score = _score(question, weights, passage, i) / total
             if score >= ENOUGH:
                 scored.append((score * _form(sentence.text), -len(scored), Quote(sentence.n, sentence.text, score)))
@@ -114,9 +121,7 @@ def _weights(question: Sequence[Concept], passages: Sequence[_Passage]) -> list[
 
 
 def _form(text: str) -> float:
-    """Whole sentences before fragments, statements before headings and questions."""
-    if text.endswith("?"):
-        return 0.6
+    """Whole sentences before fragments and headings."""
     if text.endswith(":"):
         return 0.8
     if (

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 Analyse = Callable[[str], list[str]]
 Language = Literal["en", "ru"]
-Asked = Literal["number", "money", "time"]
+Asked = Literal["number", "money", "time", "person"]
 
 _LETTER = re.compile(r"[^\W\d_]")
 _CYRILLIC = re.compile(r"[а-яёА-ЯЁ]")
@@ -30,6 +30,8 @@ class Lexicon:
     asks: dict[str, Asked]
     synonyms: dict[str, frozenset[str]]
     """From a term to the terms that stand for it, itself left out."""
+    count: tuple[str, ...]
+    numerals: frozenset[str]
     contrasts: frozenset[str]
     """Terms that single one thing out among its like: seasons, months, ordinals."""
     small_talk: dict[str, str]
@@ -102,6 +104,8 @@ def load_lexicon(analyse: Analyse) -> Lexicon:
         light=frozenset(plain(" ".join(words["light"].values())).split()),
         asks=asks,
         synonyms=_synonyms(words["same"], analyse),
+        count=tuple(words["count"]),
+        numerals=frozenset(plain(words["numerals"]).split()),
         contrasts=frozenset(t for word in words["contrasts"] for t in analyse(word) if not t.startswith("~")),
         small_talk={plain(phrase): kind for kind, phrases in words["small_talk"].items() for phrase in phrases},
         remember=tuple(re.compile(pattern, re.IGNORECASE) for pattern in words["remember"]),

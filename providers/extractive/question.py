@@ -17,6 +17,7 @@ _MONTHS = (
     r"январ|феврал|март|апрел|июн|июл|август|сентябр|октябр|ноябр|декабр)"
 )
 _SPANS = r"(?:day|week|month|year|hour|minute|quarter|дн|день|недел|месяц|год|лет|час|минут|сут|квартал)"
+_NAME = r"[A-ZА-ЯЁ][a-zа-яё]+(?:-[A-ZА-ЯЁ][a-zа-яё]+)?"
 _SHOWS: dict[Asked, re.Pattern[str]] = {
     "number": re.compile(r"\d"),
     "money": re.compile(rf"\d[\d\s.,]*\s*{_MONEY}|{_MONEY}\s*\d", re.IGNORECASE),
@@ -25,6 +26,7 @@ _SHOWS: dict[Asked, re.Pattern[str]] = {
         rf"{_MONTHS}|\b(?:19|20)\d\d\b|\d{{1,2}}:\d{{2}}",
         re.IGNORECASE,
     ),
+    "person": re.compile(rf"\b{_NAME}\s+{_NAME}\b"),
 }
 EXACT, PREFIX, SYNONYM, SHOWN = 1.0, 0.85, 0.8, 0.7
 _LIGHT, _ASKED = 0.1, 0.35
@@ -87,6 +89,35 @@ def concepts(text: str, lexicon: Lexicon, *, own_name: str = "", strength: float
             anchor=anchor,
         )
     return list(found.values())
+
+
+_VERB = re.compile(r"(?:[иеяюуа]тс?я?|л[аои]?с?ь?|ться|ть)$")
+_WINDOW = 3
+"""Words between a number and the thing it counts."""
+
+
+def counted(text: str, lexicon: Lexicon) -> Concept | None:
+    """What "how many ..." or "сколько ..." asks the number of; None where a question doesn't, or goes on with a verb."""
+    lowered = plain(text)
+    for start in lexicon.count:
+        match = re.search(rf"\b{start}\s+(\w+)", lowered)
+        if match is None:
+            continue
+        word = match.group(1)
+        if _CYRILLIC.search(word) and _VERB.search(word) and word != "лет":
+            continue
+        found = concepts(word, lexicon)
+        return found[0] if found and found[0].asked is None else None
+    return None
+
+
+def counts(text: str, thing: Concept, lexicon: Lexicon) -> bool:
+    """Whether a number stands within a few words of the thing in a sentence."""
+    words = plain(text)
+    places = [(word, i) for i, word in enumerate(_WORD.findall(words))]
+    numbers = [i for word, i in places if word[0].isdigit() or word in lexicon.numerals]
+    things = [i for word, i in places if thing.match(term_set(word, lexicon))]
+    return any(abs(n - t) <= _WINDOW for n in numbers for t in things)
 
 
 def _is_anchor(word: str, starts_sentence: bool, cyrillic_text: bool) -> bool:
