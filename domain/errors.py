@@ -83,6 +83,16 @@ class InvalidInput(ConsiliumError):
         super().__init__(f"{field}: {problem}", field=field, **details)
 
 
+class InvalidJson(InvalidInput):
+    """The body is no JSON. Repair: correct it at `details.position`, counted from 0, where that is known."""
+
+    code = "invalid_json"
+
+    def __init__(self, problem: str, *, position: int | None = None) -> None:
+        where = "" if position is None else f" at character {position}"
+        super().__init__("body", f"not valid JSON{where}: {problem}", position=position)
+
+
 class QuotaExceeded(ConsiliumError):
     """The organisation's tokens for the day are used up. Repair: wait until `details.resets_at` or raise the limit."""
 

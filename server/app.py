@@ -11,7 +11,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 from domain.settings import Settings
 from server import errors, logs
-from server.middleware import BodyLimit, Trace
+from server.door import Door, Failures
+from server.middleware import Trace
 from server.routes import assistants, documents, health, notes, runs, threads, v1
 from server.wiring import open_state
 
@@ -20,6 +21,7 @@ EXPOSED = ["Content-Location", "Location", "X-Trace-Id", "X-Pagination-Total", "
 
 def create_app(settings: Settings) -> FastAPI:
     """The application of one replica. Nothing is opened before its lifespan starts."""
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logs.configure_logging(settings.log_level, settings.log_format)
@@ -36,7 +38,13 @@ def create_app(settings: Settings) -> FastAPI:
     errors.install(app)
     for module in (health, assistants, threads, runs, documents, notes, v1):
         app.include_router(module.router)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, max_upload_bytes=settings.max_document_bytes)
+    app.add_middleware(
+        Door,
+        identify=lambda headers: app.state.consilium.authenticator.identify(headers),
+        max_bytes=settings.max_body_bytes,
+        max_upload_bytes=settings.max_document_bytes,
+    )
+    app.add_middleware(Failures)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,

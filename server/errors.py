@@ -21,7 +21,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from domain import errors
-from domain.errors import ConsiliumError, InvalidInput, QuotaExceeded, Unauthenticated
+from domain.errors import ConsiliumError, InvalidInput, InvalidJson, QuotaExceeded, Unauthenticated
 from domain.ids import TraceId, new_trace_id
 from domain.text import clean_json
 
@@ -152,7 +152,8 @@ def install(app: FastAPI) -> None:
     async def invalid(request: Any, error: Any) -> Response:
         found = error.errors()
         if any(one["type"] == "json_invalid" for one in found):
-            return invalid_json(trace_id_of(request), str(found[0]["ctx"]["error"]), found[0]["loc"][-1])
+            wrong = InvalidJson(str(found[0]["ctx"]["error"]), position=found[0]["loc"][-1])
+            return render(wrong, trace_id_of(request))
         problems = validation_details(found)
         shown = "; ".join(f"{one['field']}: {one['problem']}" for one in problems[:5])
         more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
@@ -171,18 +172,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(psycopg.Error, database)
 
 
-def invalid_json(trace_id: str, problem: str, position: int | None = None) -> Response:
-    """422 for a body that is no JSON, with the character where it stops being some."""
-    where = f" at character {position}" if isinstance(position, int) else ""
-    details = {"field": "body", **({"position": position} if isinstance(position, int) else {})}
-    return error_response(422, "invalid_json", f"body: not valid JSON{where}: {problem}", trace_id, details)
-
-
 def _http(request: Any, error: HTTPException) -> Response:
     trace_id = trace_id_of(request)
     status = error.status_code
     if status == 400 and error.detail == "There was an error parsing the body":
-        return invalid_json(trace_id, "it can't be read")
+        return render(InvalidJson("it can't be read"), trace_id)
     details: dict[str, Any] = {}
     message = str(error.detail)
     if message == _phrase(status):

@@ -1,4 +1,4 @@
-"""What every request passes through, as plain ASGI so that streams stay streams: the trace id, the access line, the size limit."""
+"""The trace id and the access line of every request, as plain ASGI so that streams stay streams."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import time
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from domain.errors import TooLarge
 from domain.ids import TraceId, new_trace_id
 from domain.trace import set_trace_id
-from server.errors import TRACE_KEY, error_response
+from server.errors import TRACE_KEY
 
 log = structlog.get_logger("access")
-_TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$")
-_TRACE_ID = re.compile(r"^[0-9a-f]{32}$")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
 
 
 class Trace:
@@ -60,60 +59,8 @@ class Trace:
 def _incoming(scope: Scope) -> TraceId | None:
     for name, value in scope["headers"]:
         text = value.decode("latin-1")
-        if name == b"traceparent" and (found := _TRACEPARENT.match(text)):
+        if name == b"traceparent" and (found := _TRACEPARENT.fullmatch(text)):
             return TraceId(found[1])
-        if name == b"x-trace-id" and _TRACE_ID.match(text):
+        if name == b"x-trace-id" and _TRACE_ID.fullmatch(text):
             return TraceId(text)
     return None
-
-
-class BodyLimit:
-    """Answers 413 to a body over the limit, whether it says its length or not. Uploads have a limit of their own."""
-
-    def __init__(self, app: ASGIApp, *, max_bytes: int, max_upload_bytes: int) -> None:
-        self._app = app
-        self._max = max_bytes
-        # multipart adds boundaries and field headers around the file
-        self._max_upload = max_upload_bytes + 65_536
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        headers = dict(scope["headers"])
-        upload = headers.get(b"content-type", b"").startswith(b"multipart/form-data")
-        limit = self._max_upload if upload else self._max
-        declared = headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > limit:
-            await _refuse(limit, scope, receive, send)
-            return
-        seen = 0
-        started = False
-
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            if message["type"] == "http.request":
-                seen += len(message.get("body", b""))
-                if seen > limit:
-                    raise TooLarge(f"The body is over {limit} bytes.", limit=limit, unit="bytes")
-            return message
-
-        async def watched(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
-        try:
-            await self._app(scope, counted, watched)
-        except TooLarge:
-            if started:
-                raise
-            await _refuse(limit, scope, receive, send)
-
-
-async def _refuse(limit: int, scope: Scope, receive: Receive, send: Send) -> None:
-    response = error_response(
-        413, "too_large", f"The body is over {limit} bytes.", scope[TRACE_KEY], {"limit": limit, "unit": "bytes"}, {"Connection": "close"}
-    )
-    await response(scope, receive, send)

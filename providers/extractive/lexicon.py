@@ -26,8 +26,9 @@ class Lexicon:
     analyse: Analyse
     texts: dict[str, dict[str, str]]
     light: frozenset[str]
-    """Words as written, lower case, ё as е."""
+    """Words (lower case, ё as е) and their stems."""
     asks: dict[str, Asked]
+    """From words and their stems."""
     synonyms: dict[str, frozenset[str]]
     """From a term to the terms that stand for it, itself left out."""
     count: tuple[str, ...]
@@ -97,11 +98,11 @@ def load_lexicon(analyse: Analyse) -> Lexicon:
     asks: dict[str, Asked] = {}
     for kind in get_args(Asked):
         for listed in words["asks"][kind].values():
-            asks.update(dict.fromkeys((plain(word) for word in listed), kind))
+            asks.update(dict.fromkeys(_forms([plain(word) for word in listed], analyse), kind))
     return Lexicon(
         analyse=analyse,
         texts=_yaml("texts.yaml"),
-        light=frozenset(plain(" ".join(words["light"].values())).split()),
+        light=_forms(plain(" ".join(words["light"].values())).split(), analyse),
         asks=asks,
         synonyms=_synonyms(words["same"], analyse),
         count=tuple(words["count"]),
@@ -111,6 +112,11 @@ def load_lexicon(analyse: Analyse) -> Lexicon:
         remember=tuple(re.compile(pattern, re.IGNORECASE) for pattern in words["remember"]),
         follow_up=tuple(plain(phrase) for phrase in words["follow_up"]),
     )
+
+
+def _forms(words: list[str], analyse: Analyse) -> frozenset[str]:
+    """The words, and the stems of those that are no stop words."""
+    return frozenset(words) | {term for word in words for term in analyse(word) if not term.startswith("~")}
 
 
 def _synonyms(groups: list[list[str]], analyse: Analyse) -> dict[str, frozenset[str]]:

@@ -65,23 +65,24 @@ def concepts(text: str, lexicon: Lexicon, *, own_name: str = "", strength: float
     little."""
     own = set(lexicon.analyse(own_name))
     cyrillic = bool(_CYRILLIC.search(text))
+    shouted = text.isupper()
     found: dict[str, Concept] = {}
     for match in _WORD.finditer(text):
         word = match.group()
         key = plain(word)
-        asked = lexicon.asks.get(key)
         terms = lexicon.analyse(word)
+        asked = next((kind for form in (key, *terms) if (kind := lexicon.asks.get(form))), None)
         if (not terms and asked is None) or key in found:
             continue
         stems = frozenset(term for term in terms if not term.startswith("~"))
-        light = key in lexicon.light or bool(own & stems)
+        light = key in lexicon.light or bool(stems & lexicon.light) or bool(own & stems)
         weight = _ASKED if asked else _LIGHT if light else 1.0
         starts = bool(_SENTENCE_START.search(text[: match.start()]))
         specific = _is_anchor(word, starts, cyrillic) or bool(stems & lexicon.contrasts)
         anchor = not light and asked is None and strength == 1.0 and specific
         found[key] = Concept(
             word=word,
-            terms=stems,
+            terms=frozenset({_literal(word)}) if not shouted and _is_acronym(word) else stems,
             prefixes=frozenset(terms) - stems,
             synonyms=frozenset().union(*(lexicon.synonyms.get(stem, frozenset()) for stem in stems)),
             strength=weight * strength,
@@ -97,7 +98,7 @@ _WINDOW = 3
 
 
 def counted(text: str, lexicon: Lexicon) -> Concept | None:
-    """What "how many ..." or "сколько ..." asks the number of; None where a question doesn't, or goes on with a verb."""
+    """What "how many ..." or "сколько ..." asks the number of; None where it goes on with a verb, or isn't there."""
     lowered = plain(text)
     for start in lexicon.count:
         match = re.search(rf"\b{start}\s+(\w+)", lowered)
@@ -132,8 +133,18 @@ def _is_anchor(word: str, starts_sentence: bool, cyrillic_text: bool) -> bool:
 
 
 def term_set(text: str, lexicon: Lexicon) -> frozenset[str]:
-    return frozenset(lexicon.analyse(text))
+    """The terms of a text, its acronyms once more as they are: their stems are other words' as well."""
+    return frozenset(lexicon.analyse(text)) | {_literal(word) for word in _WORD.findall(text) if _is_acronym(word)}
+
+
+def _is_acronym(word: str) -> bool:
+    return len(word) > 1 and word.isupper() and word.isalpha()
+
+
+def _literal(word: str) -> str:
+    return f"={plain(word)}"
 
 
 def any_content(items: Iterable[Concept]) -> bool:
-    return any(concept.content for concept in items)
+    """Whether there is anything to look for: a word that says something, a number alone doesn't."""
+    return any(concept.content and not concept.word.isdigit() for concept in items)

@@ -67,6 +67,8 @@ def _blocks(text: str) -> list[str]:
 def _breaks(before: str, line: str) -> bool:
     if _ITEM.match(line) or before.startswith(("|", "#")):
         return True
+    if _ABBREVIATION.search(before):
+        return False
     if before.endswith((".", "!", "?", "…", ":", ";")):
         return line[:1].isupper() or line[:1].isdigit()
     return (

@@ -1,3 +1,6 @@
+"""`python -m server.cli`."""
+
 from server.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""`consilium ask`: a question over the API, the agents' work and the answer as they come."""
+"""`consilium ask`."""
 
 from __future__ import annotations
 
@@ -6,184 +6,167 @@ import asyncio
 import json
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import httpx
 
-from domain.errors import ConsiliumError
-from server.cli.local import Local, find
+from server.cli.connection import Connection, connect, connection_options
+from server.cli.terminal import Failure, Words, failure_of, words_for
+from server.cli.transcript import Transcript, source_lines
 
-_LABELS = {
-    "en": {"sources": "Sources", "page": "page", "chars": "characters", "thread": "continue with", "tokens": "tokens"},
-    "ru": {"sources": "Источники", "page": "стр.", "chars": "символы", "thread": "продолжить", "tokens": "токенов"},
+if TYPE_CHECKING:
+    from langgraph_sdk.client import LangGraphClient
+
+STYLES: dict[str, dict[str, Any]] = {
+    "": {},
+    "dim": {"dim": True},
+    "bad": {"fg": "red"},
+    "agent": {"fg": "cyan"},
+    "source": {"bold": True},
 }
 
 
-@click.command(name="ask")
-@click.argument("question")
-@click.option("--thread", "thread_id", help="Continue this conversation.")
+@click.command()
+@click.argument("text")
+@click.option("--thread", "thread_id", help="A conversation to continue.")
 @click.option("--assistant", default="supervisor", show_default=True, help="Whom to ask.")
-@click.option("--model", help="A model to use, as provider/model.")
-@click.option("--json", "as_json", is_flag=True, help="Print the final state as JSON instead.")
-@click.option("--url", help="The server (CONSILIUM_URL).")
-@click.option("--token", help="The token (CONSILIUM_TOKEN).")
-def command(
-    question: str, thread_id: str | None, assistant: str, model: str | None, as_json: bool, url: str | None, token: str | None
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end instead.")
+@connection_options
+def ask(
+    text: str, thread_id: str | None, assistant: str, as_json: bool, url: str | None, token: str | None
 ) -> None:
-    """Ask, and watch the agents answer."""
-    known = find(url, token)
+    """Ask TEXT; the answer streams with its sources. Ctrl-C cancels the run."""
+    if not text.strip():
+        raise click.UsageError("TEXT is empty: ask something")
+    connection = connect(url, token)
+    screen = _Silence() if as_json else _Terminal()
+    transcript = Transcript(screen, assistant)
     try:
-        ended_well = asyncio.run(_ask(known, question, thread_id, assistant, model, as_json))
-    except httpx.HTTPStatusError as refused:
-        raise ConsiliumError(_told(refused.response)) from refused
-    except httpx.TransportError as unreachable:
-        raise ConsiliumError(f"{known.url} does not answer ({unreachable}); start it with `make run`.") from unreachable
-    if not ended_well:
-        sys.exit(1)
+        thread_id, duration_ms = asyncio.run(_follow(connection, text, thread_id, assistant, transcript))
+    except KeyboardInterrupt:
+        screen.end_line()
+        raise
+    screen.end_line()
+    if transcript.failure is not None:
+        raise transcript.failure
+    if transcript.answer is None:
+        raise Failure("no_answer", f"the run ended without an answer; look at thread {thread_id}")
+    if as_json:
+        click.echo(json.dumps(_result(transcript, thread_id, duration_ms), ensure_ascii=False, indent=2))
+    else:
+        _print_end(screen, transcript, connection.url, words_for(text), thread_id, duration_ms)
 
 
-async def _ask(
-    known: Local, question: str, thread_id: str | None, assistant: str, model: str | None, as_json: bool
-) -> bool:
+async def _follow(
+    connection: Connection, text: str, thread_id: str | None, assistant: str, transcript: Transcript
+) -> tuple[str, int]:
+    """Run it and feed the transcript. Returns the thread's id and the milliseconds from sending to the end."""
+    import httpx
     from langgraph_sdk import get_client
+    from langgraph_sdk.errors import APIStatusError
 
-    client = get_client(url=known.url, api_key=None, headers={"Authorization": f"Bearer {known.token}"})
-    if thread_id is None:
-        thread_id = str((await client.threads.create())["thread_id"])
-    screen = _Screen(known.url, question, quiet=as_json)
     started = time.monotonic()
-    async for part in client.runs.stream(
+    try:
+        async with get_client(url=connection.url, api_key=None, headers=connection.headers) as client:
+            if thread_id is None:
+                thread_id = (await client.threads.create(metadata={"title": _title(text)}))["thread_id"]
+            await _stream(client, thread_id, assistant, text, transcript)
+    except APIStatusError as refused:
+        raise failure_of(refused.body, f"{refused.status_code} {refused.message}") from refused
+    except httpx.TransportError as broken:
+        reason = str(broken) or type(broken).__name__
+        raise Failure("server_unreachable", f"the connection to {connection.url} was lost: {reason}") from broken
+    return thread_id, round((time.monotonic() - started) * 1000)
+
+
+async def _stream(client: LangGraphClient, thread_id: str, assistant: str, text: str, transcript: Transcript) -> None:
+    parts = client.runs.stream(
         thread_id,
         assistant,
-        input={"messages": [{"role": "user", "content": question}]},
-        context={"model": model} if model else None,
+        input={"messages": [{"role": "user", "content": text}]},
         stream_mode=["messages-tuple", "updates", "custom"],
         stream_subgraphs=True,
-    ):
-        screen.take(part.event, part.data)
-    if as_json:
-        state = await client.threads.get_state(thread_id)
-        click.echo(json.dumps(state["values"], ensure_ascii=False, indent=2))
-    elif screen.error is None:
-        screen.close(thread_id, time.monotonic() - started)
-    return screen.error is None
+        on_disconnect="cancel",
+    )
+    async for part in parts:
+        transcript.read(part.event, part.data)
 
 
-class _Screen:
-    """What the terminal shows: who works on what, the answer once, its sources numbered as in the text."""
+def _title(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 80 else line[:79].rstrip() + "…"
 
-    def __init__(self, url: str, question: str, *, quiet: bool) -> None:
-        from nodes.texts import language_of
 
-        self._url = url
-        self._labels = _LABELS[language_of(question)]
-        self._quiet = quiet
-        self._shown: set[str] = set()
-        self._in_answer = False
-        self._final: dict[str, Any] | None = None
-        self._citations: list[dict[str, Any]] = []
-        self.error: dict[str, Any] | None = None
+class _Terminal:
+    """Standard output. Colours only where it is a terminal (click strips them elsewhere)."""
 
-    def take(self, event: str, data: Any) -> None:
-        """One event of the stream."""
-        name, _, namespace = event.partition("|")
-        if name == "error":
-            self.error = data
-            self._line("")
-            click.echo(f"✗ {data.get('error_code', data.get('error'))}: {data.get('message')} (trace_id {data.get('trace_id')})", err=True)
-        elif name == "custom":
-            self._work(data)
-        elif name == "messages" and not namespace:
-            self._message(data[0])
-        elif name == "updates" and not namespace and isinstance(data, dict):
-            finished = data.get("finish") or {}
-            if finished.get("messages"):
-                self._final, self._citations = finished["messages"][-1], finished.get("citations") or []
+    def __init__(self) -> None:
+        self._mid_line = False
 
-    def _work(self, data: dict[str, Any]) -> None:
-        match data.get("type"):
-            case "delegation" if data["status"] == "waiting":
-                self._line(click.style(f"supervisor → {data['agent']}: ", fg="cyan") + _short(data["task"]))
-            case "delegation":
-                mark = "✗" if data["status"] == "failed" else "✓"
-                told = f": {data['error']['message']}" if data.get("error") else ""
-                self._line(click.style(f"{mark} {data['agent']} {data['status']}{told}", fg="cyan"))
-            case "tool_call" if data["status"] != "running" and data["name"] != "finish_subagent":
-                good = data["status"] == "succeeded"
-                told = "" if good else f" {data['error']['message']}"
-                arguments = _short(json.dumps(data["arguments"], ensure_ascii=False))
-                line = f"  {data['agent']} · {data['name']} {arguments} {'✓' if good else '✗'} {data['duration_ms']} ms{told}"
-                self._line(click.style(line, dim=True))
-
-    def _message(self, message: dict[str, Any]) -> None:
-        """A chunk of the answer, or a whole message that wasn't streamed."""
-        if message["type"] not in ("AIMessageChunk", "ai") or self._quiet:
-            return
-        text = _text(message["content"])
-        if message["type"] == "ai":
-            if message["id"] in self._shown:
-                return
-            if message.get("name"):
-                self._line(click.style(f"{message['name']}:", bold=True))
-        self._shown.add(message["id"])
+    def write(self, text: str) -> None:
         if text:
-            if not self._in_answer:
-                click.echo()
-            self._in_answer = True
             click.echo(text, nl=False)
+            self._mid_line = not text.endswith("\n")
 
-    def _line(self, text: str) -> None:
-        if self._quiet:
-            return
-        if self._in_answer:
+    def line(self, text: str = "", *, style: str = "") -> None:
+        self.end_line()
+        click.secho(text, **STYLES[style])
+
+    def end_line(self) -> None:
+        if self._mid_line:
             click.echo()
-            self._in_answer = False
-        click.echo(text)
-
-    def close(self, thread_id: str, seconds: float) -> None:
-        """The sources, and a last line on who answered."""
-        self._line("")
-        if self._citations:
-            click.echo(click.style(self._labels["sources"], bold=True))
-        for n, cited in sorted({c["n"]: c for c in self._citations}.items()):
-            place = [cited["title"]]
-            if cited.get("page") is not None:
-                place.append(f"{self._labels['page']} {cited['page']}")
-            if cited.get("section"):
-                place.append(f"§ {cited['section']}")
-            place.append(f"{self._labels['chars']} {cited['start']}–{cited['end']}")
-            click.echo(f"[{n}] " + " · ".join(place))
-            click.echo(click.style(f"    «{_short(cited['quote'], 300)}»", dim=True))
-            path = f"/v1/documents/{cited['document_id']}/versions/{cited['version']}/passage"
-            click.echo(click.style(f"    {self._url}{path}?start={cited['start']}&end={cited['end']}", dim=True))
-        final = self._final or {}
-        metadata, usage = final.get("response_metadata") or {}, final.get("usage_metadata") or {}
-        facts = [
-            " → ".join(metadata.get("agents") or []),
-            str(metadata.get("provider") or metadata.get("model_provider") or ""),
-            str(metadata.get("model_name") or ""),
-            f"{usage['total_tokens']} {self._labels['tokens']}" if usage.get("total_tokens") else "",
-            f"{seconds * 1000:.0f} ms",
-            f"{self._labels['thread']}: --thread {thread_id}",
-        ]
-        click.echo(click.style(" · ".join(fact for fact in dict.fromkeys(facts) if fact), dim=True))
+        self._mid_line = False
 
 
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "".join(block.get("text", "") for block in content if isinstance(block, dict))
+class _Silence(_Terminal):
+    """Where only the result is wanted."""
+
+    def write(self, text: str) -> None:
+        pass
+
+    def line(self, text: str = "", *, style: str = "") -> None:
+        pass
 
 
-def _short(text: str, most: int = 120) -> str:
-    folded = " ".join(text.split())
-    return folded if len(folded) <= most else folded[: most - 1] + "…"
+def _print_end(
+    screen: _Terminal, transcript: Transcript, url: str, words: Words, thread_id: str, duration_ms: int
+) -> None:
+    if transcript.citations:
+        screen.line()
+        screen.line(f"{words.sources}:")
+        for line, style in source_lines(transcript.citations, words, url):
+            screen.line(line, style=style)
+    provider, model = _answered_by(transcript)
+    facts = [provider if model in (None, provider) else f"{provider}/{model}"] if provider else []
+    if transcript.usage is not None:
+        facts.append(f"{sum(transcript.usage)} {words.tokens}")
+    facts += [f"{duration_ms} ms", f"thread {thread_id}"]
+    screen.line()
+    screen.line(" · ".join(facts), style="dim")
+    if provider == "extractive":
+        screen.line(words.offline, style="dim")
+    if sys.stdout.isatty():
+        screen.line(f'{words.continue_with}: consilium ask --thread {thread_id} "..."', style="dim")
 
 
-def _told(response: httpx.Response) -> str:
-    try:
-        told = response.json()
-        return f"{told['message']} ({told['error_code']}, trace_id {told['trace_id']})"
-    except (ValueError, KeyError, httpx.ResponseNotRead):
-        return f"the server answered {response.status_code}"
+def _answered_by(transcript: Transcript) -> tuple[str | None, str | None]:
+    metadata = (transcript.answer or {}).get("response_metadata") or {}
+    return metadata.get("provider"), metadata.get("model_name")
+
+
+def _result(transcript: Transcript, thread_id: str, duration_ms: int) -> dict[str, Any]:
+    provider, model = _answered_by(transcript)
+    usage = transcript.usage
+    return {
+        "thread_id": thread_id,
+        "run_id": transcript.run_id,
+        "answer": transcript.text,
+        "citations": transcript.citations,
+        "delegations": transcript.delegations,
+        "tool_calls": transcript.tool_calls,
+        "provider": provider,
+        "model": model,
+        "stop_reason": ((transcript.answer or {}).get("response_metadata") or {}).get("stop_reason"),
+        "usage": None if usage is None else {"prompt": usage[0], "completion": usage[1]},
+        "duration_ms": duration_ms,
+    }

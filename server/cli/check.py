@@ -8,7 +8,7 @@ from domain.settings import load_settings
 
 
 @click.command(name="check")
-def command() -> None:
+def check() -> None:
     """Fail, naming every hole, where one organisation could see another's rows."""
     from server.wiring import owner_database
     from storage.isolation import assert_isolation

@@ -1,97 +1,136 @@
-"""`consilium documents`: over the API, as any client."""
+"""`consilium documents`."""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import httpx
 
-from domain.errors import ConsiliumError
-from server.cli.local import find
+from server.cli.connection import connect, connection_options
+from server.cli.terminal import Failure, clean, failure_of
 
-_POLL_SECONDS = 0.3
+if TYPE_CHECKING:
+    import httpx
+
+POLL_SECONDS = 0.3
 
 
-@click.group(name="documents")
-@click.option("--url", help="The server (CONSILIUM_URL).")
-@click.option("--token", help="The token (CONSILIUM_TOKEN).")
-@click.pass_context
-def command(ctx: click.Context, url: str | None, token: str | None) -> None:
+@click.group()
+def documents() -> None:
     """List, add, show and delete the organisation's documents."""
-    known = find(url, token)
-    client = httpx.Client(base_url=known.url, headers={"Authorization": f"Bearer {known.token}"}, timeout=60)
-    ctx.obj = ctx.with_resource(client)
 
 
-@command.command(name="list")
-@click.pass_obj
-def list_documents(client: httpx.Client) -> None:
-    """Every document with its status."""
-    for document in _call(client, "GET", "/v1/documents", params={"limit": 200})["items"]:
-        _show(document)
+@documents.command("list")
+@click.option("--status", type=click.Choice(["pending", "parsing", "indexing", "ready", "failed"]))
+@click.option("--json", "as_json", is_flag=True, help="Print the records as JSON.")
+@connection_options
+def list_documents(status: str | None, as_json: bool, url: str | None, token: str | None) -> None:
+    """List the documents, newest first."""
+    with _client(url, token) as client:
+        records = list(_all(client, status))
+    if as_json:
+        click.echo(json.dumps(records, ensure_ascii=False, indent=2))
+        return
+    for record in records:
+        click.echo(f"{record['document_id']}  {record['status']:<8}  v{record['version']}  {clean(record['title'])}")
 
 
-@command.command()
+@documents.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.pass_obj
-def add(client: httpx.Client, files: Iterable[Path]) -> None:
-    """Upload files and wait until each is searchable; one that can't be read fails alone."""
-    failed = False
-    for path in files:
-        try:
-            document = _call(client, "POST", "/v1/documents", files={"file": (path.name, path.read_bytes())})
-            while document["status"] not in ("ready", "failed"):
-                time.sleep(_POLL_SECONDS)
-                document = _call(client, "GET", f"/v1/documents/{document['document_id']}")
-        except ConsiliumError as refused:
-            click.echo(f"✗ {path.name}: {refused.message}", err=True)
-            failed = True
-            continue
-        _show(document)
-        failed = failed or document["status"] == "failed"
+@click.option("--title", help="A title, for one file; else the server takes it from the file.")
+@connection_options
+def add(files: tuple[Path, ...], title: str | None, url: str | None, token: str | None) -> None:
+    """Upload files and wait until they can be searched. Exits with 1 where one can't be read."""
+    if title and len(files) > 1:
+        raise click.UsageError("--title is for one file")
+    failed = 0
+    with _client(url, token) as client:
+        for file in files:
+            with file.open("rb") as content:
+                data = {"title": title} if title else None
+                record = _json(client.post("/v1/documents", files={"file": (file.name, content)}, data=data))
+            record = _wait(client, record, file.name)
+            if record["status"] == "failed":
+                failed += 1
+                error = record.get("error") or {}
+                reason = f"{error.get('code')}: {error.get('message')}"
+                click.echo(f"✗ {file.name}  {clean(reason)}", err=True)
+            else:
+                pages = "" if record["pages"] is None else f"{record['pages']} pages, "
+                click.echo(f"✓ {file.name}  {record['document_id']}  v{record['version']}  {pages}{record['chunks']} passages")
     if failed:
         sys.exit(1)
 
 
-@command.command()
+@documents.command()
 @click.argument("document_id")
-@click.pass_obj
-def show(client: httpx.Client, document_id: str) -> None:
-    """One document and its text."""
-    document = _call(client, "GET", f"/v1/documents/{document_id}")
-    _show(document)
-    if document["status"] == "ready":
-        text = _call(client, "GET", f"/v1/documents/{document_id}/versions/{document['version']}/text")
-        click.echo(text["text"])
+@connection_options
+def show(document_id: str, url: str | None, token: str | None) -> None:
+    """Print a document's record as JSON."""
+    with _client(url, token) as client:
+        click.echo(json.dumps(_json(client.get(f"/v1/documents/{document_id}")), ensure_ascii=False, indent=2))
 
 
-@command.command()
-@click.argument("document_id")
-@click.pass_obj
-def delete(client: httpx.Client, document_id: str) -> None:
-    """Forget a document with all its versions."""
-    _call(client, "DELETE", f"/v1/documents/{document_id}")
-    click.echo("Deleted.")
+@documents.command()
+@click.argument("document_ids", nargs=-1, required=True)
+@connection_options
+def delete(document_ids: tuple[str, ...], url: str | None, token: str | None) -> None:
+    """Delete documents with all their versions."""
+    with _client(url, token) as client:
+        for document_id in document_ids:
+            _json(client.delete(f"/v1/documents/{document_id}"))
+            click.echo(f"✓ {document_id} deleted")
 
 
-def _show(document: dict[str, Any]) -> None:
-    mark = {"ready": "✓", "failed": "✗"}.get(document["status"], "…")
-    reason = f": {document['error']['message']}" if document.get("error") else ""
-    click.echo(f"{mark} {document['document_id']}  {document['title']} (v{document['version']}) {document['status']}{reason}")
+@contextmanager
+def _client(url: str | None, token: str | None) -> Iterator[httpx.Client]:
+    connection = connect(url, token)
+    import httpx
 
-
-def _call(client: httpx.Client, method: str, path: str, **more: Any) -> Any:
-    """The answer's JSON. Raises ConsiliumError with what the server said."""
     try:
-        answer = client.request(method, path, **more)
-    except httpx.TransportError as unreachable:
-        raise ConsiliumError(f"{client.base_url} does not answer ({unreachable}); start it with `make run`.") from unreachable
-    if answer.is_error:
-        told = answer.json()
-        raise ConsiliumError(f"{told['message']} ({told['error_code']}, trace_id {told['trace_id']})")
-    return answer.json() if answer.content else None
+        with httpx.Client(base_url=connection.url, headers=connection.headers, timeout=60) as client:
+            yield client
+    except httpx.TransportError as broken:
+        raise Failure("server_unreachable", f"the connection to {connection.url} failed: {broken}") from broken
+
+
+def _all(client: httpx.Client, status: str | None) -> Iterator[dict[str, Any]]:
+    offset = 0
+    while True:
+        query = {"limit": 200, "offset": offset, **({"status": status} if status else {})}
+        page = _json(client.get("/v1/documents", params=query))
+        yield from page["items"]
+        offset += len(page["items"])
+        if not page["items"] or offset >= page["total"]:
+            return
+
+
+def _wait(client: httpx.Client, record: dict[str, Any], name: str) -> dict[str, Any]:
+    shown = None
+    while record["status"] not in ("ready", "failed"):
+        state = f"{record['status']} {record['progress']:.0%}"
+        if state != shown and sys.stderr.isatty():
+            click.echo(f"\r… {name}  {state:<16}", nl=False, err=True)
+            shown = state
+        time.sleep(POLL_SECONDS)
+        record = _json(client.get(f"/v1/documents/{record['document_id']}"))
+    if shown:
+        click.echo("\r\x1b[K", nl=False, err=True)
+    return record
+
+
+def _json(response: httpx.Response) -> Any:
+    """The body, or None where there is none. Raises Failure for an error answer."""
+    if response.is_success:
+        return response.json() if response.content else None
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    raise failure_of(body, f"{response.status_code} {response.reason_phrase}")

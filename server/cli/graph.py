@@ -13,14 +13,14 @@ from domain.settings import ROOT
 @click.command(name="graph")
 @click.option("--check", is_flag=True, help="Write nothing; fail where a picture is stale.")
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "docs" / "graphs", help="Where to write.")
-def command(check: bool, out: Path) -> None:
+def graph(check: bool, out: Path) -> None:
     """Draw every compiled graph as Mermaid and SVG."""
     from graphs.build import drawing_graphs
     from server.drawing import mermaid, svg
 
     stale = []
-    for name, graph in drawing_graphs().items():
-        drawn = graph.get_graph(xray=True)
+    for name, compiled in drawing_graphs().items():
+        drawn = compiled.get_graph(xray=True)
         for path, content in ((out / f"{name}.mmd", mermaid(drawn)), (out / f"{name}.svg", svg(drawn, title=name))):
             if path.is_file() and path.read_text("utf-8") == content:
                 continue

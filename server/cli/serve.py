@@ -3,96 +3,121 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shlex
 import socket
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-import uvicorn
 
-from domain.errors import ConfigurationError
-from domain.settings import Settings, load_settings
-from server.cli.local import Local, save
+from server.cli.connection import Connection, forget, local_url, save
 
-QUESTION = "Какая неустойка за просрочку поставки по договору?"
-GREETING = """
-  Consilium is ready: {url}     (API: {url}/docs)
-  organisation: {organization} · user: {user} · role: {role}
+if TYPE_CHECKING:
+    from domain.settings import Settings
 
-  Token, valid for 30 days:
-  {token}
-
-  Ask from another terminal:
-  {program} ask "{question}"
-
-  or over HTTP:
-  curl -sN {url}/runs/stream -H "Authorization: Bearer {token}" -H 'Content-Type: application/json' \\
-    -d '{{"assistant_id":"supervisor","input":{{"messages":[{{"role":"user","content":"{question}"}}]}},"stream_mode":["messages-tuple"]}}'
-
-  Stop with Ctrl-C.
-"""
+QUESTION: Final = "Какая неустойка за просрочку поставки по договору?"
+DEMO_TOKEN_TTL: Final = timedelta(days=1)
+GRACE_SECONDS: Final = 5
+"""How long open streams may go on after Ctrl-C or SIGTERM."""
 
 
-@click.command(name="serve")
-@click.option("--demo", is_flag=True, help="Load the sample organisation and print a token for it.")
-@click.option("--host", help="Address to listen on (CONSILIUM_HOST).")
-@click.option("--port", type=int, help="Port to listen on (CONSILIUM_PORT).")
-def command(demo: bool, host: str | None, port: int | None) -> None:
-    """Serve until stopped. Migrates the database first; without DATABASE_URL an embedded Postgres is used."""
-    given = {"host": host, "port": port, "demo": demo or None}
-    settings = load_settings().model_copy(update={name: value for name, value in given.items() if value is not None})
-    if demo and "CONSILIUM_LOG_FORMAT" not in os.environ:
-        settings = settings.model_copy(update={"log_format": "console", "log_level": "warning"})
-    _serve(settings)
+@click.command()
+@click.option("--demo", is_flag=True, help="Load the sample organisation, log little, print a token and a first question.")
+@click.option("--host", help="Address to listen on [env: CONSILIUM_HOST].")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on, 0 for any free [env: CONSILIUM_PORT].")
+def serve(demo: bool, host: str | None, port: int | None) -> None:
+    """Serve the API until Ctrl-C or SIGTERM."""
+    from domain.settings import load_settings
+
+    settings = load_settings()
+    demo = demo or settings.demo
+    changes: dict[str, Any] = {"demo": demo, "host": host or settings.host}
+    if demo:
+        changes |= _quiet(os.environ)
+    listener = _listen(changes["host"], settings.port if port is None else port)
+    settings = settings.model_copy(update={**changes, "port": listener.getsockname()[1]})
+    if demo:
+        click.echo("Consilium is starting ...")
+    with listener, suppress(KeyboardInterrupt):
+        _run(settings, listener)
 
 
-def _serve(settings: Settings) -> None:
-    listening = _listen(settings)
+def _quiet(environ: Mapping[str, str]) -> dict[str, str]:
+    """The terminal of `make run` is for reading: only warnings, in words, unless the environment asks for more."""
+    wanted = {"log_level": "warning", "log_format": "console"}
+    return {field: value for field, value in wanted.items() if f"CONSILIUM_{field.upper()}" not in environ}
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """The bound socket, taken before anything slow is started. Raises ConfigurationError naming the variable to change."""
+    from domain.errors import ConfigurationError
+
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as refused:
+        listener.close()
+        if refused.errno == errno.EADDRINUSE:
+            free = port + 1 if port < 65535 else port - 1
+            raise ConfigurationError(
+                f"Port {port} of {host} is in use by another program (or another Consilium). "
+                f"Stop that one, or take another port: CONSILIUM_PORT={free} make run"
+            ) from refused
+        if refused.errno == errno.EACCES:
+            raise ConfigurationError(
+                f"Port {port} may not be opened by this user; take one above 1023: CONSILIUM_PORT=8080"
+            ) from refused
+        raise ConfigurationError(
+            f"CONSILIUM_HOST: '{host}' is no address of this machine ({refused.strerror}); "
+            "take 127.0.0.1, or 0.0.0.0 for all"
+        ) from refused
+    return listener
+
+
+def _run(settings: Settings, listener: socket.socket) -> None:
+    import uvicorn
+
+    from server import logs
     from server.app import create_app
 
-    app = create_app(settings)
-
-    class Greeting(uvicorn.Server):
-        """Says where it is once it really is there."""
+    class Server(uvicorn.Server):
+        """Tells when it is ready."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
-                _greet(settings)
+                _announce(settings)
 
-    config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5, ws="none")
-    server = Greeting(config)
+    logs.configure_logging(settings.log_level, settings.log_format)
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=30,
+        backlog=2048,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    server = Server(config)
     try:
-        server.run(sockets=[listening])
-    except KeyboardInterrupt:
-        pass
+        server.run(sockets=[listener])
+    finally:
+        if settings.demo:
+            forget(settings)
     if not server.started:
-        sys.exit(1)
+        sys.exit(1)  # the lifespan has logged why
 
 
-def _listen(settings: Settings) -> socket.socket:
-    """The bound socket, before anything else is started. Raises ConfigurationError where the port is taken."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((settings.host, settings.port))
-    except OSError as refused:
-        if refused.errno == errno.EADDRINUSE:
-            raise ConfigurationError(
-                f"Port {settings.port} is in use. Stop what listens there, or choose another: CONSILIUM_PORT=8081."
-            ) from refused
-        raise ConfigurationError(
-            f"Can't listen on {settings.host}:{settings.port} ({refused.strerror}); set CONSILIUM_HOST or CONSILIUM_PORT."
-        ) from refused
-    listening.set_inheritable(True)
-    return listening
-
-
-def _greet(settings: Settings) -> None:
-    shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-    url = f"http://{shown}:{settings.port}"
+def _announce(settings: Settings) -> None:
+    url = local_url(settings.host, settings.port)
     if not settings.demo:
         click.echo(f"Consilium is ready: {url}")
         return
@@ -100,17 +125,27 @@ def _greet(settings: Settings) -> None:
     from server.auth import issue_token
 
     demo = read_demo()
-    caller = demo.identity()
-    token = issue_token(settings, demo.name, caller.user_id, caller.roles, timedelta(days=30))
-    save(settings, Local(url, token))
-    click.echo(
-        GREETING.format(
-            url=url,
-            organization=demo.name,
-            user=caller.user_id,
-            role=", ".join(sorted(caller.roles)),
-            token=token,
-            program=".venv/bin/consilium",
-            question=QUESTION,
-        )
+    user = demo.users[0]
+    token = issue_token(settings, demo.name, user.user_id, [user.role], DEMO_TOKEN_TTL)
+    save(settings, Connection(url, token))
+    body = {"assistant_id": "supervisor", "input": {"messages": [{"role": "user", "content": QUESTION}]}}
+    curl = (
+        f"curl -s {url}/runs/wait -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' "
+        f"-d {shlex.quote(json.dumps(body, ensure_ascii=False))}"
     )
+    click.echo(
+        f"\nConsilium is ready: {click.style(url, bold=True)}   (API: {url}/docs)\n"
+        f"Sample organisation: {demo.title}, {len(demo.documents)} documents. You are {user.user_id} ({user.role}).\n"
+        f"\nAsk in another terminal:\n\n  {_launcher()} ask {json.dumps(QUESTION, ensure_ascii=False)}\n"
+        f"\nor over HTTP:\n\n  {curl}\n"
+        f"\nToken (for a day):\n\n  {token}\n"
+        "\nCtrl-C stops the server."
+    )
+
+
+def _launcher() -> str:
+    """How to call this command line from any directory."""
+    from domain.settings import ROOT
+
+    installed = Path(sys.prefix) / "bin" / "consilium"
+    return shlex.quote(str(installed if installed.exists() else ROOT / "bin" / "consilium"))

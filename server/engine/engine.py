@@ -15,6 +15,7 @@ from domain.errors import Conflict, InvalidInput, QuotaExceeded
 from domain.identity import Identity
 from domain.ids import OrganizationId, RunId, ThreadId, TraceId, UserId, new_id
 from domain.runs import TERMINAL, Event, Run, RunStatus
+from domain.trace import set_trace_id
 from jobs.engine import Claim, JobEngine, Submission, fingerprint
 from nodes.runtime import RunContext
 from providers.registry import Providers
@@ -251,35 +252,51 @@ class Engine:
         return not self._stopping and len(self._live) < self._max
 
     def _begin(self, claim: Claim, run: Run | None, last_seq: int | None) -> None:
-        task = asyncio.create_task(self._hold(claim, run, last_seq))
+        """Start executing. A run we have at hand is registered at once, so that its first reader finds it here."""
+        held = self._register(claim, run, last_seq) if run is not None and last_seq is not None else None
+        task = asyncio.create_task(self._hold(claim, held))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _hold(self, claim: Claim, run: Run | None, last_seq: int | None) -> None:
+    def _register(self, claim: Claim, run: Run, last_seq: int) -> Execution:
+        held = Execution(run, claim, RunLog(run.run_id, last_seq + 1), _context(run))
+        self._live[run.run_id] = held
+        return held
+
+    async def _load(self, claim: Claim) -> Execution | None:
+        """A claimed run that another process accepted; None where it was deleted with its thread meanwhile."""
+        run = await self._runs.find(claim.organization_id, claim.run_id)
+        if run is None:
+            return None
+        return self._register(claim, run, await self._events.last_seq(claim.organization_id, run.thread_id))
+
+    async def _hold(self, claim: Claim, held: Execution | None) -> None:
         """Execute a claimed run, then the one claimed with its end, and so on."""
         following: Claim | None = claim
         while following is not None:
-            claim, following = following, None
-            if run is None:
-                run = await self._runs.find(claim.organization_id, claim.run_id)
-            if run is None:  # deleted with its thread meanwhile
-                return
-            if last_seq is None:
-                last_seq = await self._events.last_seq(claim.organization_id, run.thread_id)
-            held = Execution(run, claim, RunLog(run.run_id, last_seq + 1), _context(run))
-            held.task = asyncio.current_task()
-            self._live[run.run_id] = held
-            structlog.contextvars.bind_contextvars(trace_id=run.trace_id, run_id=run.run_id)
             try:
-                following = await self._executor.execute(held, claim_next=not self._stopping)
-                if run.kwargs.get("ephemeral") and held.ending != "release":
-                    await self._threads.delete(_owner(run), run.thread_id)
+                held = held or await self._load(following)
+                if held is None:
+                    return
+                following = await self._execute(held)
             except (OperationalError, PoolTimeout):
-                log.exception("the database was lost; the run is left to its lease", run_id=run.run_id)
-            finally:
-                self._live.pop(run.run_id, None)
-                held.over.set()
-            run = last_seq = None
+                log.exception("the database was lost; the run is left to its lease", run_id=claim.run_id)
+                return
+            held = None
+
+    async def _execute(self, held: Execution) -> Claim | None:
+        run = held.run
+        held.task = asyncio.current_task()
+        structlog.contextvars.bind_contextvars(trace_id=run.trace_id, run_id=run.run_id)
+        set_trace_id(run.trace_id)
+        try:
+            following = await self._executor.execute(held, claim_next=not self._stopping)
+            if run.kwargs.get("ephemeral") and held.ending != "release":
+                await self._threads.delete(_owner(run), run.thread_id)
+            return following
+        finally:
+            self._live.pop(run.run_id, None)
+            held.over.set()
 
     async def _poll(self) -> None:
         """Sweep expired leases and take waiting runs while there is room."""

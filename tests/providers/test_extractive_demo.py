@@ -46,7 +46,7 @@ ANSWERABLE = {
     "Which deals are in the negotiation stage?": "TeploStroy",
     "What is our average deal size?": "2.35 million",
     "What is the win rate in the first quarter?": "28%",
-    "Why did we lose deals?": "price",
+    "Why did we lose deals?": "reason",
     "Who is the best performing sales manager?": "Olga Titova",
     "What is the total fee of the Helios agreement?": "86,400",
     "What law governs the services agreement?": "Finland",
@@ -60,6 +60,15 @@ ANSWERABLE = {
     "How loud is the Breeze 600?": "34 dB",
     "How often should F7 filters be replaced?": "6 months",
     "When does the fiscal year start?": "1 April",
+    "Какой адрес склада покупателя?": "Ярославль",
+    "До какого числа действует договор?": "31 декабря 2026",
+    "За сколько дней подаётся заявление на отпуск?": "14 дней",
+    "Сколько заявок принесла рассылка?": "188",
+    "Когда следующий звонок с ТеплоСтроем?": "14 апреля",
+    "Кто ведёт юридические вопросы?": "Михаил Орлов",
+    "Do we sell personal data?": "never sell",
+    "Who is our data protection contact?": "Anna Belova",
+    "What is the forecast for the second quarter?": "24 million",
 }
 UNANSWERABLE = [
     "What is the population of Mars?",
@@ -84,6 +93,14 @@ UNANSWERABLE = [
     "Кто наш поставщик электроэнергии?",
     "Сколько спутников у Юпитера?",
     "Какие условия договора с Газпромом?",
+    "Какой у нас ИНН?",
+    "What is 2+2?",
+    "What is our dental insurance plan?",
+    "How many cars does the company own?",
+    "What is Elena Sokolova's phone number?",
+    "Когда день рождения у Ольги Титовой?",
+    "Сколько стоит доставка в Китай?",
+    "Write a poem about spring",
 ]
 
 

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from domain.knowledge import ParsedDocument, Span
 from retrieval.chunk import CHUNK_CHARACTERS, chunk
 
-WORDS = st.sampled_from(["договор", "и", "a", "неустойка.", "\n\n", "\n", "  ", "x" * 1300, "fee 10,5%", ". ", "а" * 40])
+WORDS = st.sampled_from(
+    ["договор", "и", "a", "неустойка.", "\n\n", "\n", "  ", "x" * 1300, "fee 10,5%", ". ", "а" * 40]
+)
 
 
 @st.composite

@@ -190,7 +190,8 @@ def test_a_docx_without_its_document() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "media_type"), [("a.exe", ""), ("a.xlsx", "text/plain"), ("a", "image/png"), ("a.doc", "application/msword")]
+    ("name", "media_type"),
+    [("a.exe", ""), ("a.xlsx", "text/plain"), ("a", "image/png"), ("a.doc", "application/msword")],
 )
 def test_unsupported_files_list_what_is_supported(name: str, media_type: str) -> None:
     with pytest.raises(Unsupported) as refused:
