@@ -15,7 +15,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.installed ## Install, load the sample organisation and serve it
-	@trap '' INT; $(BIN)/consilium serve --demo
+	@trap : INT; $(BIN)/consilium serve --demo
 
 test: $(VENV)/.installed-dev ## Install and run all tests
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(ARGS)

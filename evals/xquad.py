@@ -2,7 +2,8 @@
 
     python -m evals.xquad
 
-The data stands next to the project (../shared/data/xquad) and is not part of it; without it the eval says so and passes.
+The data stands next to the project (../shared/data/xquad) and is not part of it; without it the
+eval says so and passes.
 """
 
 from __future__ import annotations

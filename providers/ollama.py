@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
     from langchain_ollama import ChatOllama
 
 
@@ -24,8 +25,8 @@ def build(
     )
 
 
-async def close(model: ChatOllama) -> None:
+async def close(model: BaseChatModel) -> None:
     """Close the connections of a model; it can't be used afterwards."""
-    client = model._async_client
+    client = getattr(model, "_async_client", None)
     if client is not None:
-        await client.close()  # type: ignore[no-untyped-call]
+        await client.close()

@@ -91,6 +91,12 @@ class Providers:
             read_seconds=READ_SECONDS,
         )
 
+    async def warm(self) -> None:
+        """Import the vendors' packages and build the usable providers' default models, in a thread: the first import of
+        one takes seconds, which the first request should not."""
+        for name in self.usable():
+            await asyncio.to_thread(self.chat, name)
+
     def matrix(self) -> list[dict[str, Any]]:
         """One row a provider for `GET /v1/providers`: capabilities and prices (null where unknown), location,
         whether it is usable, and if not, why. No key and no address."""
@@ -121,15 +127,11 @@ class Providers:
 
     async def aclose(self) -> None:
         """Close every connection."""
-
-        models: list[BaseChatModel] = list(self._models.values())
-        self._models.clear()
-        closing = []
-        if any(key is not None for key in models):
-            from langchain_ollama import ChatOllama
-
-            closing = [ollama.close(model) for model in models if isinstance(model, ChatOllama)]
-        await asyncio.gather(*closing)
+        models, self._models = self._models, {}
+        families = {spec.name: spec.family for spec in self.catalogue.providers}
+        await asyncio.gather(
+            *(ollama.close(model) for (name, _), model in models.items() if families[name] == "ollama")
+        )
         if self._client is not None:
             await self._client.aclose()
             self._client = None

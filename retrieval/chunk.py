@@ -19,8 +19,8 @@ _WORD_START = re.compile(r"(?<=\s)\S")
 def chunk(document: ParsedDocument) -> Iterator[Chunk]:
     """The document's chunks in order, at most CHUNK_CHARACTERS each, together all of its text but outer white space.
 
-    `document.text[c.start:c.end] == c.text` for every one. A chunk begins up to OVERLAP_CHARACTERS before the end of the
-    one before it, at a sentence or else a word.
+    `document.text[c.start:c.end] == c.text` for every one. A chunk begins up to OVERLAP_CHARACTERS before the
+    end of the one before it, at a sentence or else a word.
     """
     # The splitter's own overlap and start index look a chunk up by its text and find repeated text in the wrong place;
     # without overlap and stripping its pieces are a partition, so that their offsets are sums.

@@ -229,8 +229,7 @@ class Documents:
         version: int,
         params: dict[str, Any] | None = None,
     ) -> Row:
-        _check(document_id)
-        if not 0 < version < 2**31:
+        if not (is_uuid(document_id) and 0 < version < 2**31):
             raise NotFound("document version", f"{document_id}/{version}")
         params = {"document_id": document_id, "version": version, **(params or {})}
         row = await self._db.fetch_one(organization_id, SQL[query], params)

@@ -16,6 +16,7 @@ from domain.ids import OrganizationId
 from storage import embedded, migrate
 from storage.database import Database, open_pool
 
+pytest_plugins = ["tests.upstream.fixtures"]
 os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
 
 TEMPLATE = "consilium_template"

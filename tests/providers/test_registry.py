@@ -46,6 +46,13 @@ def test_the_vendors_classes_as_they_are(catalogue: Catalogue) -> None:
     assert providers.chat("openai", "gpt-4o") is not openai
 
 
+async def test_warming_builds_what_can_be_used(catalogue: Catalogue) -> None:
+    providers = registry(catalogue, OPENAI_API_KEY=KEY, OLLAMA_BASE_URL="http://127.0.0.1:1")
+    await providers.warm()
+    assert set(providers._models) == {("openai", "gpt-4o-mini"), ("ollama", "qwen3:8b"), ("extractive", "extractive")}
+    await providers.aclose()
+
+
 def test_one_providers_address_does_not_reach_another(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     deepseek = registry(catalogue, DEEPSEEK_API_KEY=KEY).chat("deepseek")

@@ -82,8 +82,10 @@ def test_underlined_markdown_headings() -> None:
 
 
 def test_html() -> None:
-    page = """<html><head><title>T</title><style>p{}</style></head><body><h1>Прайс</h1><p>Цена <b>10</b>&nbsp;руб.</p>
-    <script>alert(1)</script><h2>Скидки</h2><ul><li>5&nbsp;%<li>10 %</ul><table><tr><td>a<td>b</tr></table></body></html>"""
+    page = """<html><head><title>T</title><style>p{}</style></head><body><h1>Прайс</h1>
+    <p>Цена <b>10</b>&nbsp;руб.</p>
+    <script>alert(1)</script><h2>Скидки</h2><ul><li>5&nbsp;%<li>10 %</ul>
+    <table><tr><td>a<td>b</tr></table></body></html>"""
     document = parse("a.html", "text/html", page.encode())
     assert sections(document) == ["Прайс", "Прайс › Скидки"]
     assert "Цена 10 руб." in document.text

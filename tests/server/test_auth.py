@@ -17,9 +17,11 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+import structlog
 import uvicorn
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from psycopg_pool import AsyncConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -181,13 +183,28 @@ def spelt_otherwise(token: str) -> str:
     return token[:-1] + alphabet[alphabet.index(token[-1]) ^ 1]
 
 
-async def test_every_malformed_token_is_401_and_reaches_no_database(server: Served) -> None:
+@pytest.fixture
+def borrowed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The trace ids of requests that took a database connection. The run engine's own polling has none."""
+    seen: list[str] = []
+    original = AsyncConnectionPool.connection
+
+    def connection(self: Any, *args: Any, **kwargs: Any) -> Any:
+        trace_id = structlog.contextvars.get_contextvars().get("trace_id")
+        if trace_id is not None:
+            seen.append(trace_id)
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(AsyncConnectionPool, "connection", connection)
+    return seen
+
+
+async def test_every_malformed_token_is_401_and_reaches_no_database(server: Served, borrowed: list[str]) -> None:
     assert len(BAD) >= 40
     async with httpx.AsyncClient(base_url=server.url) as http:
-        before = server.state.db.pool.get_stats()["requests_num"]
         for how, make in BAD.items():
             token = make()
-            for headers in ({"Authorization": f"Bearer {token}"}, {"X-Api-Key": token}):
+            for headers in ({"Authorization": f"Bearer {token}".strip()}, {"X-Api-Key": token}):
                 for answer in (
                     await http.get("/threads/00000000-0000-0000-0000-000000000000", headers=headers),
                     await http.post("/threads", json={}, headers=headers),
@@ -198,7 +215,10 @@ async def test_every_malformed_token_is_401_and_reaches_no_database(server: Serv
                     assert body["trace_id"] == answer.headers["x-trace-id"]
                     assert answer.headers["www-authenticate"] == "Bearer"
                     assert SECRET not in answer.text
-        assert server.state.db.pool.get_stats()["requests_num"] == before
+    assert borrowed == []
+    async with server.http() as http:
+        answer = await http.get("/v1/usage")
+    assert answer.headers["x-trace-id"] in borrowed, "a valid token's request must be seen, or this test shows nothing"
 
 
 @pytest.mark.parametrize(
@@ -207,7 +227,6 @@ async def test_every_malformed_token_is_401_and_reaches_no_database(server: Serv
         {},
         {"Authorization": ""},
         {"Authorization": "Bearer"},
-        {"Authorization": "Bearer "},
         {"Authorization": "Basic YW5uOmFubg=="},
         {"X-Api-Key": ""},
     ],
@@ -226,15 +245,14 @@ async def test_two_authorization_headers_are_401(server: Served) -> None:
     assert answer.status_code == 401
 
 
-async def test_a_header_of_2_mb_is_refused_and_the_server_lives(server: Served) -> None:
+async def test_a_header_of_2_mb_is_refused_and_the_server_lives(server: Served, borrowed: list[str]) -> None:
     async with httpx.AsyncClient(base_url=server.url) as http:
-        before = server.state.db.pool.get_stats()["requests_num"]
         try:
             answer = await http.get("/v1/usage", headers={"Authorization": "Bearer " + "a" * 2_000_000})
             assert answer.status_code in (400, 401, 431)
         except httpx.TransportError:
             pass  # the server hung up in the middle of it
-        assert server.state.db.pool.get_stats()["requests_num"] == before
+        assert borrowed == []
         assert (await http.get("/ok")).status_code == 200
 
 
@@ -265,16 +283,18 @@ async def test_a_body_is_not_read_before_the_token_is_checked(server: Served) ->
         {"aud": ["other", "consilium"]},
         {"roles": None, "role": "manager"},
         {"user_id": "u-1"},
-        {"nbf": NOW - 10},
-        {"iat": NOW + 10},
-        {"iat": NOW - 100, "exp": NOW - 10},
+        {"nbf": -10},
+        {"iat": +10},
+        {"iat": -100, "exp": -10},
         {"extra": {"a": [1, 2]}},
         {"sub": "Анна"},
     ],
     ids=str,
 )
 async def test_a_valid_token_is_taken(server: Served, changes: Claims) -> None:
-    token = raw(HEADER, claims(**changes))
+    now = int(time.time())
+    given = {name: now + value if isinstance(value, int) else value for name, value in changes.items()}
+    token = raw(HEADER, claims(**given))
     async with httpx.AsyncClient(base_url=server.url) as http:
         for headers in ({"Authorization": f"bearer {token}"}, {"X-Api-Key": token}):
             answer = await http.post("/threads", json={}, headers=headers)
@@ -311,7 +331,8 @@ async def test_the_claims_become_an_identity(tmp_path: Path) -> None:
 
 def test_a_secret_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
     first = signing_secret(settings(tmp_path))
-    assert first is not None and len(first) >= 32
+    assert first is not None
+    assert len(first) >= 32
     assert signing_secret(settings(tmp_path)) == first
     made = tmp_path / "data" / "jwt_secret"
     assert stat.S_IMODE(made.stat().st_mode) == 0o600
@@ -375,7 +396,7 @@ async def provider() -> AsyncIterator[tuple[IdentityProvider, str]]:
     app = Starlette(routes=[Route("/keys", made.answer)])
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
     running = asyncio.create_task(server.serve())
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     yield made, f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/keys"
     server.should_exit = True

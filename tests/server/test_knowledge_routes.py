@@ -64,7 +64,7 @@ async def test_a_bad_file_says_why(server: Served) -> None:
         ({"content": b"garbage", "headers": {"content-type": "multipart/form-data; boundary=x"}}, 422, "invalid_input"),
         ({"content": b"garbage", "headers": {"content-type": "multipart/form-data"}}, 422, "invalid_input"),
         ({"json": {"file": "x"}}, 422, "invalid_input"),
-        ({"files": {"file": ("a.txt", b"x" * (26 * 2**20))}}, 413, "too_large"),
+        ({"files": {"file": ("a.txt", b"x" * (25 * 2**20 + 1))}}, 413, "too_large"),
     ],
 )
 async def test_what_is_not_accepted(server: Served, sent: dict[str, object], status: int, code: str) -> None:

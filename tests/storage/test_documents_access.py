@@ -12,9 +12,14 @@ from storage.database import Database
 from storage.documents import Documents, Waiting
 
 TABLES = (
-    (
-        "documents document_versions chunks chunk_vectors term_stats document_terms knowledge_stats notes"  # one line a noun
-    ).split()
+    "documents",
+    "document_versions",
+    "chunks",
+    "chunk_vectors",
+    "term_stats",
+    "document_terms",
+    "knowledge_stats",
+    "notes",
 )
 
 
