@@ -1,4 +1,4 @@
-"""Settings: the environment over .env over config/consilium.yaml over the defaults; checked at start, all problems at once.
+"""Settings: the environment over .env over config/consilium.yaml over the defaults; all problems told at once.
 
 The fields are the one source of .env.example and docs/configuration.md; a test keeps them in step.
 """
@@ -63,8 +63,8 @@ class Settings(BaseModel):
     jwt_secret: str | None = Field(
         None,
         repr=False,
-        description="Key of HS256 tokens, at least 32 bytes; empty: made once in the data_dir, unless JWKS is configured.",
-        examples=["the output of `openssl rand -hex 32`"],
+        description="Key of HS256 tokens, at least 32 bytes; empty: made once in data_dir, unless JWKS is configured.",
+        examples=["$(openssl rand -hex 32)"],
     )
     jwks_url: str | None = Field(
         None,
@@ -267,7 +267,10 @@ def _explain(error: Any, values: Mapping[str, Any], origins: Mapping[str, str]) 
         given = given.get(parts[1])
     shown = "" if field in _SECRET or isinstance(given, dict) else f", not '{str(given)[:100]}'"
     if field == "port" and str(given).startswith("tcp://"):
-        return f"{name}: {message}{shown}. Fix: Kubernetes sets it beside a service of this name; set enableServiceLinks: false"
+        return (
+            f"{name}: {message}{shown}. Fix: Kubernetes sets it beside a service of this name; set "
+            "enableServiceLinks: false"
+        )
     return f"{name}: {message}{shown}. Fix: for example {variable(field)}={example(field)}"
 
 

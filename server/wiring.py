@@ -77,11 +77,14 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             reserve_output_tokens=settings.reserve_output_tokens,
         )
         await ingest.start()
+        warming = asyncio.create_task(providers.warm())
         try:
             if settings.demo:
                 await load_demo(index, notes, read_demo())
             yield Parts(db, documents, notes, index, ingest, services)
         finally:
+            warming.cancel()
+            await asyncio.gather(warming, return_exceptions=True)
             await ingest.stop()
             await providers.aclose()
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import quote, urlencode
 
 from psycopg import connect
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 
 
 class EmbeddedServer(Protocol):
@@ -37,7 +38,10 @@ def ensure_database(server: EmbeddedServer, name: str) -> str:
 
 
 def application_dsn(owner_dsn: str, *, user: str | None = None) -> str:
-    """The DSN the application uses. `user` logs in directly (embedded: trust); without it the owner's login assumes the role."""
+    """The DSN, as a URL, the application uses. `user` logs in directly (embedded: trust); without it the owner's login
+    assumes the role."""
+    changes = {"user": user} if user is not None else {"options": "-c role=consilium_app"}
+    params = {**conninfo_to_dict(owner_dsn), **changes}
     if user is not None:
-        return make_conninfo(owner_dsn, user=user)
-    return make_conninfo(owner_dsn, options="-c role=consilium_app")
+        params.pop("password", None)
+    return "postgresql:///?" + urlencode({name: str(value) for name, value in params.items() if value is not None}, quote_via=quote)

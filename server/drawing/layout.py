@@ -68,9 +68,13 @@ def lay_out(sizes: Mapping[str, Size], edges: Sequence[tuple[str, str]]) -> Layo
 
 
 def _against_the_flow(names: list[str], edges: Sequence[tuple[str, str]]) -> set[int]:
-    """The edges that close a cycle in a depth-first walk in the order given."""
+    """The edges that close a cycle in a depth-first walk, which takes the items in the order given.
+
+    The order is the one in which the graph was written down, so what was written first stays above.
+    """
+    place = {name: at for at, name in enumerate(names)}
     out: dict[str, list[tuple[int, str]]] = defaultdict(list)
-    for at, (source, target) in enumerate(edges):
+    for at, (source, target) in sorted(enumerate(edges), key=lambda edge: place[edge[1][1]]):
         out[source].append((at, target))
     state: dict[str, int] = {}
     back: set[int] = set()
@@ -191,36 +195,35 @@ def _across(
             at += width + ITEM_GAP
         for one in layer:
             xs[one] -= (at - ITEM_GAP) / 2
-    for sweep in range(_SWEEPS * 2):
+    whole: dict[Hashable, Sequence[Hashable]] = {one: chain for chain in chains for one in chain[1:-1]}
+    for sweep in range(_SWEEPS * 4):
         ordered = list(layers) if sweep % 2 == 0 else list(reversed(layers))
         for layer in ordered:
-            wanted = []
+            wanted, weights = [], []
             for one in layer:
-                near = [*above[one], *below[one]]
-                # A bend pulls its like twice as strongly, which keeps long edges straight.
-                pull = [xs[other] for other in near for _ in range(2 if _bends(one, other) else 1)]
-                wanted.append(sum(pull) / len(pull) if pull else xs[one])
-            for one, x in zip(layer, _apart(layer, wanted, widths), strict=True):
+                # A long edge is pulled as a whole, which keeps it straight.
+                near = whole.get(one) or [*above[one], *below[one]]
+                wanted.append(sum(xs[other] for other in near) / len(near) if near else xs[one])
+                weights.append(3.0 if one in whole else 2.0)
+            for one, x in zip(layer, _apart(layer, wanted, weights, widths), strict=True):
                 xs[one] = x
     return xs
 
 
-def _bends(one: Hashable, other: Hashable) -> bool:
-    return isinstance(one, _Bend) and isinstance(other, _Bend)
-
-
-def _apart(layer: Sequence[Hashable], wanted: Sequence[float], widths: Mapping[Hashable, float]) -> list[float]:
+def _apart(
+    layer: Sequence[Hashable], wanted: Sequence[float], weights: Sequence[float], widths: Mapping[Hashable, float]
+) -> list[float]:
     """The places nearest to the wanted ones (least squares) that keep order and gaps: pool adjacent violators."""
     offsets = [0.0]
     for left, right in zip(layer, layer[1:], strict=False):
         offsets.append(offsets[-1] + (widths.get(left, 0.0) + widths.get(right, 0.0)) / 2 + ITEM_GAP)
-    pools: list[tuple[float, int]] = []
-    for target, offset in zip(wanted, offsets, strict=True):
-        pools.append((target - offset, 1))
+    pools: list[tuple[float, float, int]] = []
+    for target, offset, weight in zip(wanted, offsets, weights, strict=True):
+        pools.append((target - offset, weight, 1))
         while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
-            (a, m), (b, n) = pools[-2], pools[-1]
-            pools[-2:] = [((a * m + b * n) / (m + n), m + n)]
-    flat = [mean for mean, count in pools for _ in range(count)]
+            (a, v, m), (b, w, n) = pools[-2], pools[-1]
+            pools[-2:] = [((a * v + b * w) / (v + w), v + w, m + n)]
+    flat = [mean for mean, _, count in pools for _ in range(count)]
     return [mean + offset for mean, offset in zip(flat, offsets, strict=True)]
 
 

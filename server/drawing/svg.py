@@ -16,15 +16,17 @@ PADDING = 18.0
 TITLE = 26.0
 """Height of a frame's heading."""
 MARGIN = 20.0
+MIN_WIDTH = 260.0
+"""Room for the legend."""
 _LABELS = {"__start__": "start", "__end__": "end"}
 
 STYLE = """
-.back{fill:#ffffff}.frame{fill:#f6f8fa;stroke:#d0d7de}.heading{fill:#57606a;font-weight:600}
+.back{fill:#ffffff}.frame{fill:#f6f8fa;stroke:#d0d7de}.heading{fill:#57606a;font-weight:600;stroke:#f6f8fa;stroke-width:5;paint-order:stroke}
 .node rect{fill:#ffffff;stroke:#8c959f}.node text{fill:#1f2328}
 .end rect{fill:#0a5c8a;stroke:#0a5c8a}.end text{fill:#ffffff}
 .edge{fill:none;stroke:#6e7781;stroke-width:1.4}.choice{stroke-dasharray:5 4}.tip{fill:#6e7781}.note{fill:#57606a}
 @media(prefers-color-scheme:dark){
-.back{fill:#0d1117}.frame{fill:#161b22;stroke:#30363d}.heading{fill:#9da7b3}
+.back{fill:#0d1117}.frame{fill:#161b22;stroke:#30363d}.heading{fill:#9da7b3;stroke:#161b22}
 .node rect{fill:#21262d;stroke:#6e7681}.node text{fill:#e6edf3}.end rect{fill:#1f6f9f;stroke:#1f6f9f}.end text{fill:#ffffff}
 .edge{stroke:#8b949e}.tip{fill:#8b949e}.note{fill:#9da7b3}}
 """.strip()
@@ -60,7 +62,7 @@ def draw_svg(graph: Graph, title: str) -> str:
     layout = lay_out(sizes, [(owner.get(e.source, e.source), owner.get(e.target, e.target)) for e in outer])
 
     places: dict[str, Point] = {}
-    frame_svg, edge_svg = [], []
+    frame_svg, edge_svg, heading_svg = [], [], []
     for name, centre in layout.centres.items():
         if name not in frames:
             places[name] = centre
@@ -69,12 +71,13 @@ def draw_svg(graph: Graph, title: str) -> str:
         left, top = frame.origin(centre)
         places |= {node: (left + x, top + y) for node, (x, y) in frame.layout.centres.items()}
         frame_svg.append(_frame(frame, centre))
+        heading_svg.append(_heading(frame, centre))
         for edge, route in zip(frame.edges, frame.layout.routes, strict=True):
             edge_svg.append(_edge(edge, [(left + x, top + y) for x, y in route]))
     for edge, route in zip(outer, layout.routes, strict=True):
         edge_svg.append(_edge(edge, _to_inner(edge, route, places, owner)))
     nodes = [_node(node, places[node], owner) for node in graph.nodes]
-    return _document(title, layout.size, [*frame_svg, *edge_svg, *nodes])
+    return _document(title, layout.size, [*frame_svg, *edge_svg, *heading_svg, *nodes])
 
 
 def _frames(graph: Graph) -> dict[str, _Inside]:
@@ -158,17 +161,26 @@ def _node(node: str, centre: Point, owner: Mapping[str, str]) -> str:
     )
 
 
+def _corner(frame: _Inside, centre: Point) -> Point:
+    return centre[0] - frame.size.width / 2, centre[1] - frame.size.height / 2
+
+
 def _frame(frame: _Inside, centre: Point) -> str:
-    x, y = centre[0] - frame.size.width / 2, centre[1] - frame.size.height / 2
+    x, y = _corner(frame, centre)
     return (
-        f'<g data-subgraph="{escape(frame.name)}"><rect class="frame" x="{_n(x)}" y="{_n(y)}" '
+        f'<rect class="frame" data-subgraph="{escape(frame.name)}" x="{_n(x)}" y="{_n(y)}" '
         f'width="{_n(frame.size.width)}" height="{_n(frame.size.height)}" rx="12"/>'
-        f'<text class="heading" x="{_n(x + 14)}" y="{_n(y + 22)}">{escape(frame.name)}</text></g>'
     )
 
 
+def _heading(frame: _Inside, centre: Point) -> str:
+    x, y = _corner(frame, centre)
+    return f'<text class="heading" x="{_n(x + 14)}" y="{_n(y + 22)}">{escape(frame.name)}</text>'
+
+
 def _document(title: str, size: Size, body: Sequence[str]) -> str:
-    width, height = size.width + 2 * MARGIN, size.height + 2 * MARGIN + 24
+    width, height = max(size.width, MIN_WIDTH) + 2 * MARGIN, size.height + 2 * MARGIN + 24
+    left = (width - size.width) / 2
     note = "solid: always  ·  dashed: chosen while it runs"
     return "\n".join(
         [
@@ -178,7 +190,7 @@ def _document(title: str, size: Size, body: Sequence[str]) -> str:
             f"<title>{escape(title)}</title>",
             f"<style>{STYLE}</style>",
             f'<rect class="back" width="{_n(width)}" height="{_n(height)}" rx="12"/>',
-            f'<g transform="translate({_n(MARGIN)},{_n(MARGIN)})">',
+            f'<g transform="translate({_n(left)},{_n(MARGIN)})">',
             *body,
             "</g>",
             f'<text class="note" x="{_n(MARGIN)}" y="{_n(height - 14)}" font-size="11">{note}</text>',

@@ -303,6 +303,7 @@ class Engine:
         while True:
             try:
                 await self._jobs.sweep()
+                await self._quota.sweep()
                 while self._has_room() and (claim := await self._jobs.claim_next()):
                     self._begin(claim, None, None)
             except (OperationalError, PoolTimeout) as lost:
