@@ -34,7 +34,7 @@ bench: $(VENV)/.installed-dev ## Measure against the targets
 	@$(BIN)/python -m bench $(ARGS)
 
 soak: $(VENV)/.installed-dev ## Measure for a long time under faults
-	@$(BIN)/python -m bench soak $(ARGS)
+	@$(BIN)/python -m bench.soak $(ARGS)
 
 clean: ## Remove .venv and caches; data in .consilium stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .langgraph_api

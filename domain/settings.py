@@ -180,8 +180,8 @@ def process_environment(directory: Path | None = None) -> dict[str, str]:
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """The checked settings. `environ` None is `process_environment()`; a variable that is empty counts as unset.
 
-    Raises ConfigurationError with all problems at once, in `details.problems` one by one: each names the variable, or the
-    file and its key, and the fix. No secret is in a message.
+    Raises ConfigurationError with all problems at once, in `details.problems` one by one: each names the variable, or
+    the file and its key, and the fix. No secret is in a message.
     """
     given = {name: value for name, value in (process_environment() if environ is None else environ).items() if value}
     problems: list[str] = []
@@ -227,6 +227,9 @@ def _from_file(path: Path, named: bool, problems: list[str]) -> dict[str, Any]:
     if not isinstance(content, dict):
         problems.append(f"{path.name}: must be a mapping of settings. Fix: write lines like `port: 8080`")
         return {}
+    if not isinstance(content.get("limits") or {}, dict):
+        problems.append(f"{path.name}: limits: must be a mapping. Fix: write `limits: {{max_tool_steps: 12}}`")
+        del content["limits"]
     known = list(_all_fields())
     unknown = [one for one in _paths(content) if one not in known]
     problems += [f"{path.name}: '{one}' is not a setting{_nearest(one, known)}" for one in unknown]

@@ -5,6 +5,7 @@ Deterministic: equal graphs in equal order give equal coordinates. Units are pix
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -207,7 +208,48 @@ def _across(
                 weights.append(3.0 if one in whole else 2.0)
             for one, x in zip(layer, _apart(layer, wanted, weights, widths), strict=True):
                 xs[one] = x
+    for chain in [*chains, *reversed(chains)]:
+        _straighten(chain[1:-1], layers, xs, widths)
     return xs
+
+
+def _straighten(
+    bends: Sequence[Hashable],
+    layers: Sequence[Sequence[Hashable]],
+    xs: dict[Hashable, float],
+    widths: Mapping[Hashable, float],
+) -> None:
+    """Move the bends of one edge onto as few vertical lines as their neighbours leave room for."""
+    run: list[Hashable] = []
+    low, high = -math.inf, math.inf
+    for bend in bends:
+        left, right = _room(bend, layers, xs, widths)
+        if run and max(low, left) > min(high, right):
+            _line_up(run, low, high, xs)
+            run, low, high = [], -math.inf, math.inf
+        run.append(bend)
+        low, high = max(low, left), min(high, right)
+    if run:
+        _line_up(run, low, high, xs)
+
+
+def _room(
+    bend: Hashable, layers: Sequence[Sequence[Hashable]], xs: Mapping[Hashable, float], widths: Mapping[Hashable, float]
+) -> tuple[float, float]:
+    """Between which x the bend may stand, its neighbours staying where they are."""
+    assert isinstance(bend, _Bend), "only bends are moved"
+    layer = layers[bend.rank]
+    at = layer.index(bend)
+    room = ITEM_GAP * 0.6
+    left = xs[layer[at - 1]] + widths.get(layer[at - 1], 0.0) / 2 + room if at else -math.inf
+    right = xs[layer[at + 1]] - widths.get(layer[at + 1], 0.0) / 2 - room if at + 1 < len(layer) else math.inf
+    return left, max(left, right)
+
+
+def _line_up(run: Sequence[Hashable], low: float, high: float, xs: dict[Hashable, float]) -> None:
+    x = min(max(sum(xs[bend] for bend in run) / len(run), low), high)
+    for bend in run:
+        xs[bend] = x
 
 
 def _apart(

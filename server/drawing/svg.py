@@ -21,12 +21,12 @@ MIN_WIDTH = 260.0
 _LABELS = {"__start__": "start", "__end__": "end"}
 
 STYLE = """
-.back{fill:#ffffff}.frame{fill:#f6f8fa;stroke:#d0d7de}.heading{fill:#57606a;font-weight:600;stroke:#f6f8fa;stroke-width:5;paint-order:stroke}
+.back{fill:#ffffff}.frame{fill:#f6f8fa;stroke:#d0d7de}.heading{fill:#57606a;font-weight:600}
 .node rect{fill:#ffffff;stroke:#8c959f}.node text{fill:#1f2328}
 .end rect{fill:#0a5c8a;stroke:#0a5c8a}.end text{fill:#ffffff}
 .edge{fill:none;stroke:#6e7781;stroke-width:1.4}.choice{stroke-dasharray:5 4}.tip{fill:#6e7781}.note{fill:#57606a}
 @media(prefers-color-scheme:dark){
-.back{fill:#0d1117}.frame{fill:#161b22;stroke:#30363d}.heading{fill:#9da7b3;stroke:#161b22}
+.back{fill:#0d1117}.frame{fill:#161b22;stroke:#30363d}.heading{fill:#9da7b3}
 .node rect{fill:#21262d;stroke:#6e7681}.node text{fill:#e6edf3}.end rect{fill:#1f6f9f;stroke:#1f6f9f}.end text{fill:#ffffff}
 .edge{stroke:#8b949e}.tip{fill:#8b949e}.note{fill:#9da7b3}}
 """.strip()
@@ -42,14 +42,18 @@ class _Inside:
     edges: list[Edge]
 
     @property
+    def _indent(self) -> float:
+        """Left of the inner layout: edges come in from above and must pass right of the heading."""
+        entry = min(self.layout.centres.values(), key=lambda centre: (centre[1], centre[0]))[0]
+        return max(PADDING, 14 + _width(self.name) * 1.1 + 18 - entry)
+
+    @property
     def size(self) -> Size:
-        inner = self.layout.size
-        width = max(inner.width, _width(self.name)) + 2 * PADDING
-        return Size(width, inner.height + TITLE + 2 * PADDING)
+        return Size(self._indent + self.layout.size.width + PADDING, self.layout.size.height + TITLE + 2 * PADDING)
 
     def origin(self, centre: Point) -> Point:
         """The place of the inner layout's corner when the frame is centred there."""
-        return centre[0] - self.layout.size.width / 2, centre[1] - self.size.height / 2 + TITLE + PADDING
+        return centre[0] - self.size.width / 2 + self._indent, centre[1] - self.size.height / 2 + TITLE + PADDING
 
 
 def draw_svg(graph: Graph, title: str) -> str:
@@ -111,16 +115,21 @@ def _node_size(node: str) -> Size:
 
 
 def _to_inner(edge: Edge, route: Sequence[Point], places: Mapping[str, Point], owner: Mapping[str, str]) -> list[Point]:
-    """A route between frames, led on to the nodes inside that it begins and ends at."""
+    """A route between frames, led straight through their borders to the nodes inside that it begins and ends at."""
     points = list(route)
     if not points:
         return points
-    for node, end, beside in ((edge.source, 0, 1), (edge.target, -1, -2)):
-        if node in owner:
-            x, y = places[node]
-            below = points[beside][1] > y
-            points[end] = (x + (points[end][0] - x) * 0.3, y + (NODE_HEIGHT / 2 if below else -NODE_HEIGHT / 2))
+    if edge.source in owner:
+        points[:1] = _through(points[0], points[1], places[edge.source])
+    if edge.target in owner:
+        points[-1:] = reversed(_through(points[-1], points[-2], places[edge.target]))
     return points
+
+
+def _through(border: Point, beyond: Point, node: Point) -> list[Point]:
+    """From the node's side that faces `beyond` to the frame's border."""
+    side = NODE_HEIGHT / 2 if beyond[1] > border[1] else -NODE_HEIGHT / 2
+    return [(node[0], node[1] + side), (node[0], border[1])]
 
 
 def _path(points: Sequence[Point]) -> str:

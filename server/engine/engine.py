@@ -11,7 +11,7 @@ import structlog
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
-from domain.errors import Conflict, InvalidInput, QuotaExceeded
+from domain.errors import Conflict, InvalidInput, QuotaExceeded, StaleFence
 from domain.identity import Identity
 from domain.ids import OrganizationId, RunId, ThreadId, TraceId, UserId, new_id
 from domain.runs import TERMINAL, Event, Run, RunStatus
@@ -279,8 +279,11 @@ class Engine:
                 if held is None:
                     return
                 following = await self._execute(held)
-            except (OperationalError, PoolTimeout):
-                log.exception("the database was lost; the run is left to its lease", run_id=claim.run_id)
+            except StaleFence:
+                log.warning("another replica holds the run", run_id=claim.run_id)
+                return
+            except Exception:  # whatever it is, the run must not be lost with it: the sweep takes it up again
+                log.exception("the run is left to its lease", run_id=claim.run_id)
                 return
             held = None
 

@@ -11,6 +11,8 @@ from langchain_core.messages import ToolMessage
 from langchain_core.messages.utils import convert_to_messages
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
+from psycopg import OperationalError
+from psycopg_pool import PoolTimeout
 
 from domain.errors import ConsiliumError, RunCancelled, StaleFence
 from domain.runs import Run, RunStatus
@@ -44,11 +46,23 @@ class Execution:
     context: RunContext
     ending: Ending | None = None
     task: asyncio.Task[None] | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """The graph has ended; its end is still to be recorded."""
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    """Everything is recorded."""
+
+    async def ends_within(self, seconds: float) -> bool:
+        """Wait for the graph's end, at most so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.ended.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def end(self, why: Ending) -> None:
         """Cancel the run's task, once."""
-        if self.ending is None and self.task is not None:
+        if self.ending is None and self.task is not None and not self.ended.is_set():
             self.ending = why
             self.task.cancel()
 
@@ -100,9 +114,9 @@ class Executor:
             try:
                 outcome = await self._run(held)
             finally:
-                keeper.cancel()
-                flusher.cancel()
-                await asyncio.gather(keeper, flusher, return_exceptions=True)
+                # told, not cancelled: a flush that is under way must be over before the rest is stored
+                held.ended.set()
+                await asyncio.gather(keeper, flusher)
             if held.ending == "fenced":
                 held.log.append("end", (), {"status": "running"}, terminal=True)
                 return None
@@ -194,31 +208,30 @@ class Executor:
 
     async def _keep(self, held: Execution) -> None:
         """Extend the lease; learn of a cancel that another replica accepted."""
-        while True:
-            await asyncio.sleep(self._lease_seconds / 3)
+        while not await held.ends_within(self._lease_seconds / 3):
             try:
                 if await self._jobs.extend(held.claim):
                     held.end("cancel")
             except StaleFence:
                 held.end("fenced")
                 return
+            except (OperationalError, PoolTimeout) as lost:
+                log.warning("the lease can't be extended now", run_id=held.run.run_id, error=type(lost).__name__)
 
     async def _flush(self, held: Execution) -> None:
-        while True:
-            await asyncio.sleep(self._flush_seconds)
+        while not await held.ends_within(self._flush_seconds):
             try:
                 await self._store(held)
             except StaleFence:
                 held.end("fenced")
                 return
+            except (OperationalError, PoolTimeout) as lost:
+                log.warning("events can't be stored now", run_id=held.run.run_id, error=type(lost).__name__)
 
     async def _store(self, held: Execution) -> None:
-        waiting = held.log.unstored()
-        if waiting:
-            await asyncio.shield(self._append(held, waiting))
-
-    async def _append(self, held: Execution, waiting: list[Any]) -> None:
-        run, claim = held.run, held.claim
+        run, claim, waiting = held.run, held.claim, held.log.unstored()
+        if not waiting:
+            return
         stored = encode(waiting, final=False)
         await self._events.append(claim.organization_id, run.thread_id, run.run_id, claim.fence, stored)
         held.log.mark_stored(len(waiting))

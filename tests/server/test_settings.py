@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -167,9 +168,9 @@ def test_the_example_file_lists_every_variable_with_its_default() -> None:
     assert ours - NAMES.keys() == {"CONSILIUM_CONFIG"}
     defaults = load_settings({name: value for name, value in listed.items() if name in NAMES})
     assert defaults == load_settings({}).model_copy(update={"providers_file": Path("config/providers.yaml")})
-    for name, line in zip(lines, lines[1:], strict=False):
+    for above, line in pairwise(lines):
         if re.match(r"# [A-Z_]+=", line):
-            assert name.startswith("# "), f"{line} has no comment"
+            assert above.startswith("# "), f"{line} has no comment"
 
 
 def test_the_documentation_lists_every_variable_with_its_default() -> None:

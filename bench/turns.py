@@ -1,0 +1,128 @@
+"""P1: a plain turn of the whole product against the floor, side by side: first token and turns per second.
+
+Both stream the same 50 chunks of a scripted upstream and run on the same cores, in alternating rounds; the figures are the
+medians of the rounds, the target is their ratio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+import time
+import uuid
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+
+from bench.processes import free_port, process
+from domain.settings import load_settings
+from server.auth import issue_token
+from storage import embedded
+
+ROUNDS, SINGLE, AT_ONCE, TURNS = 1, 4, 16, 16
+QUESTION = "Tell me something about the weather at sea, please."
+
+
+@dataclass
+class Side:
+    """One server's figures: first token in ms, turns per second."""
+
+    first_ms: list[float] = field(default_factory=list)
+    per_second: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Target:
+    """How a turn is asked for."""
+
+    url: str
+    product: bool
+    token: str = ""
+
+    async def turn(self, client: httpx.AsyncClient) -> float:
+        """One turn to its end; the seconds until its first token. Raises where the answer is not whole."""
+        thread, started, first, chunks = str(uuid.uuid4()), time.perf_counter(), 0.0, 0
+        messages = [{"role": "user", "content": QUESTION}]
+        if self.product:
+            path = f"/threads/{thread}/runs/stream"
+            body = {
+                "assistant_id": "supervisor",
+                "input": {"messages": messages},
+                "stream_mode": ["messages-tuple"],
+                "if_not_exists": "create",
+            }
+        else:
+            path, body = f"/{thread}", {"messages": messages}
+        async with client.stream("POST", self.url + path, json=body) as response:
+            response.raise_for_status()
+            async for line in response.aiter_lines():
+                if line.startswith("data:") and '"content":"' in line and '"content":""' not in line:
+                    chunks += 1
+                    first = first or time.perf_counter() - started
+        if not first:
+            raise RuntimeError(f"{self.url} gave no token")
+        return first
+
+
+async def measure(target: Target, side: Side) -> None:
+    """One round: turns one by one, then 16 at once."""
+    headers = {"Authorization": f"Bearer {target.token}"} if target.product else {}
+    limits = httpx.Limits(max_connections=AT_ONCE)
+    async with httpx.AsyncClient(headers=headers, timeout=60, limits=limits) as client:
+        await target.turn(client)
+        firsts = [await target.turn(client) for _ in range(SINGLE)]
+        side.first_ms.append(statistics.median(firsts) * 1000)
+        gate, started = asyncio.Semaphore(AT_ONCE), time.perf_counter()
+
+        async def one() -> None:
+            async with gate:
+                await target.turn(client)
+
+        await asyncio.gather(*(one() for _ in range(TURNS)))
+        side.per_second.append(TURNS / (time.perf_counter() - started))
+
+
+def run() -> list[tuple[str, bool, str]]:
+    """The target lines, as (name, reached, figures)."""
+    with tempfile.TemporaryDirectory(prefix="consilium-bench-", ignore_cleanup_errors=True) as folder:
+        home = Path(folder)
+        home.chmod(0o755)
+        server = embedded.start(home / "postgres")
+        floor_dsn, owner = embedded.ensure_database(server, "floor"), embedded.ensure_database(server, "product")
+        model, floor, product = free_port(), free_port(), free_port()
+        environ = {
+            "OPENAI_BASE_URL": f"http://127.0.0.1:{model}/v1",
+            "DATABASE_URL": owner,
+            "CONSILIUM_DATABASE_APP_URL": embedded.application_dsn(owner, user="consilium_app"),
+            "CONSILIUM_DATA_DIR": str(home),
+            "CONSILIUM_PORT": str(product),
+            "CONSILIUM_LOG_LEVEL": "error",
+            "CONSILIUM_DAILY_TOKENS": "null",
+            "BENCH_DSN": floor_dsn,
+            "BENCH_PORT": str(floor),
+        }
+        sides = {"floor": Side(), "product": Side()}
+        with (
+            process(["-m", "tests.upstream.server", "--port", str(model)], f"http://127.0.0.1:{model}/v1/models"),
+            process(["-m", "bench.floor"], f"http://127.0.0.1:{floor}/docs", **environ),
+            process(["-m", "server.cli", "serve"], f"http://127.0.0.1:{product}/ok", **environ),
+        ):
+            settings = load_settings({name: environ[name] for name in ("CONSILIUM_DATA_DIR", "DATABASE_URL")})
+            token = issue_token(settings, "bench", "bench", ["member"], timedelta(hours=1))
+            targets = {
+                "floor": Target(f"http://127.0.0.1:{floor}", False),
+                "product": Target(f"http://127.0.0.1:{product}", True, token),
+            }
+            for _ in range(ROUNDS):
+                for name, target in targets.items():
+                    asyncio.run(measure(target, sides[name]))
+        server.cleanup()
+    first = [statistics.median(sides[name].first_ms) for name in ("product", "floor")]
+    rate = [statistics.median(sides[name].per_second) for name in ("product", "floor")]
+    return [
+        ("P1 first token", first[0] <= 1.5 * first[1], f"{first[0] / first[1]:.2f} (<= 1.5) {first[0]:.1f} ms : {first[1]:.1f} ms"),
+        ("P1 turns", rate[0] >= 2 * rate[1], f"{rate[0] / rate[1]:.2f} (>= 2) {rate[0]:.1f}/s : {rate[1]:.1f}/s"),
+    ]
