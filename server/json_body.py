@@ -20,8 +20,8 @@ _ESCAPES = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 def checked_json(body: bytes) -> bytes:
     """`body` with NUL characters and lone surrogates taken out of its strings; the same bytes where there are none.
 
-    Raises InvalidJson for bytes that are not UTF-8 and constants that are no JSON, InvalidInput for numbers beyond 64
-    bits and nesting deeper than MAX_DEPTH. Other faults of syntax are left to whoever parses it next. Costs a json.loads.
+    Raises InvalidJson for bytes that are not UTF-8 and for NaN and Infinity, InvalidInput for numbers beyond 64
+    bits and nesting deeper than MAX_DEPTH. Other faults of syntax are left to whoever parses it next.
     """
     try:
         text = body.decode("utf-8-sig")

@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """The entry point of `consilium`. Exits with 0, with 1 for a failure (one line on stderr), with 2 for wrong usage."""
+    """The entry point of `consilium`. Exits with 0, 1 for a failure (said on stderr) or 2 for wrong usage."""
     from server.cli.group import consilium
 
     sys.exit(consilium(prog_name="consilium"))

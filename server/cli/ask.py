@@ -32,9 +32,7 @@ STYLES: dict[str, dict[str, Any]] = {
 @click.option("--assistant", default="supervisor", show_default=True, help="Whom to ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end instead.")
 @connection_options
-def ask(
-    text: str, thread_id: str | None, assistant: str, as_json: bool, url: str | None, token: str | None
-) -> None:
+def ask(text: str, thread_id: str | None, assistant: str, as_json: bool, url: str | None, token: str | None) -> None:
     """Ask TEXT; the answer streams with its sources. Ctrl-C cancels the run."""
     if not text.strip():
         raise click.UsageError("TEXT is empty: ask something")
@@ -80,10 +78,11 @@ async def _follow(
 
 
 async def _stream(client: LangGraphClient, thread_id: str, assistant: str, text: str, transcript: Transcript) -> None:
+    question: dict[str, Any] = {"messages": [{"role": "user", "content": text}]}
     parts = client.runs.stream(
         thread_id,
         assistant,
-        input={"messages": [{"role": "user", "content": text}]},
+        input=question,
         stream_mode=["messages-tuple", "updates", "custom"],
         stream_subgraphs=True,
         on_disconnect="cancel",

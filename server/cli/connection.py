@@ -1,4 +1,7 @@
-"""Where the server is and with which token to call it: options, CONSILIUM_URL and CONSILIUM_TOKEN, or what a local `serve --demo` left."""
+"""Where the server is and with which token to call it.
+
+Options first, then CONSILIUM_URL and CONSILIUM_TOKEN, then what a local `serve --demo` left.
+"""
 
 from __future__ import annotations
 
@@ -111,5 +114,3 @@ def _require_listener(url: str) -> None:
             f"nothing answers at {url}. Start the server with `make run` (or `consilium serve`), "
             "or name another with --url or CONSILIUM_URL.",
         ) from refused
-
-

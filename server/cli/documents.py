@@ -63,7 +63,9 @@ def add(files: tuple[Path, ...], title: str | None, url: str | None, token: str 
                 click.echo(f"✗ {file.name}  {clean(reason)}", err=True)
             else:
                 pages = "" if record["pages"] is None else f"{record['pages']} pages, "
-                click.echo(f"✓ {file.name}  {record['document_id']}  v{record['version']}  {pages}{record['chunks']} passages")
+                click.echo(
+                    f"✓ {file.name}  {record['document_id']}  v{record['version']}  {pages}{record['chunks']} passages"
+                )
     if failed:
         sys.exit(1)
 
@@ -103,7 +105,7 @@ def _client(url: str | None, token: str | None) -> Iterator[httpx.Client]:
 def _all(client: httpx.Client, status: str | None) -> Iterator[dict[str, Any]]:
     offset = 0
     while True:
-        query = {"limit": 200, "offset": offset, **({"status": status} if status else {})}
+        query: dict[str, str | int] = {"limit": 200, "offset": offset, **({"status": status} if status else {})}
         page = _json(client.get("/v1/documents", params=query))
         yield from page["items"]
         offset += len(page["items"])

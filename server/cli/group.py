@@ -22,7 +22,7 @@ COMMANDS: Final = {
 
 
 class LazyGroup(click.Group):
-    """Lists the commands from COMMANDS and loads `server.cli.<name>` on use; a ConsiliumError becomes one line and exit 1."""
+    """Lists COMMANDS and loads `server.cli.<name>` on use; a ConsiliumError becomes one line and exit code 1."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

@@ -28,7 +28,9 @@ GRACE_SECONDS: Final = 5
 
 
 @click.command()
-@click.option("--demo", is_flag=True, help="Load the sample organisation, log little, print a token and a first question.")
+@click.option(
+    "--demo", is_flag=True, help="Load the sample organisation, log little, print a token and a first question."
+)
 @click.option("--host", help="Address to listen on [env: CONSILIUM_HOST].")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on, 0 for any free [env: CONSILIUM_PORT].")
 def serve(demo: bool, host: str | None, port: int | None) -> None:
@@ -55,7 +57,7 @@ def _quiet(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """The bound socket, taken before anything slow is started. Raises ConfigurationError naming the variable to change."""
+    """The bound socket, taken before anything slow starts. Raises ConfigurationError naming the variable to change."""
     from domain.errors import ConfigurationError
 
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)

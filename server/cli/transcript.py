@@ -45,7 +45,7 @@ class Transcript:
     _usage: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def read(self, event: str, data: Any) -> None:
-        """Take one stream part. `event` carries the namespace: `messages|legal_agent:...`; an unknown one is passed over."""
+        """Take one stream part. `event` carries the namespace: `messages|legal_agent:...`; unknown ones are ignored."""
         method, _, namespace = event.partition("|")
         if method == "metadata" and isinstance(data, Mapping):
             self.run_id = data.get("run_id")

@@ -12,7 +12,7 @@ from server.drawing.svg import draw_svg
 
 
 def pictures(graphs: Mapping[str, CompiledStateGraph[Any, Any, Any, Any]]) -> dict[str, str]:
-    """File name -> content: `NAME.mmd` and `NAME.svg` of every graph, subgraphs unfolded, and a README.md that shows them."""
+    """File name -> content: `NAME.mmd` and `NAME.svg` of every graph, subgraphs unfolded, and a README.md of all."""
     files: dict[str, str] = {}
     for name, graph in sorted(graphs.items()):
         drawable = graph.get_graph(xray=True)
@@ -37,5 +37,9 @@ def write(files: Mapping[str, str], directory: Path) -> list[str]:
 
 def stale(files: Mapping[str, str], directory: Path) -> list[str]:
     """The names in `directory` that are missing, differ, or belong to no graph."""
-    present = {path.name: path.read_text("utf-8") for path in sorted(directory.glob("*")) if path.suffix in (".mmd", ".svg", ".md")}
+    present = {
+        path.name: path.read_text("utf-8")
+        for path in sorted(directory.glob("*"))
+        if path.suffix in (".mmd", ".svg", ".md")
+    }
     return sorted(name for name in files.keys() | present.keys() if files.get(name) != present.get(name))

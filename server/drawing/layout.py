@@ -1,4 +1,4 @@
-"""Layered layout (Sugiyama's method): ranks from top to bottom, few crossings, a subgraph as one box laid out by itself.
+"""Layered layout (Sugiyama's method): ranks from top to bottom, few crossings.
 
 Deterministic: equal graphs in equal order give equal coordinates. Units are pixels, y grows downwards.
 """
@@ -9,6 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 RANK_GAP = 46.0
 ITEM_GAP = 26.0
@@ -27,7 +28,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where everything is: centres of the items, the points each edge passes (from source to target), the whole's size."""
+    """Centres of the items, the points each edge passes (from source to target), the size of the whole."""
 
     centres: dict[str, Point]
     routes: list[list[Point]]
@@ -140,11 +141,13 @@ def _layers(
     return layers, chains
 
 
-def _neighbours(chains: Sequence[Sequence[Hashable]]) -> tuple[dict[Hashable, list[Hashable]], dict[Hashable, list[Hashable]]]:
+def _neighbours(
+    chains: Sequence[Sequence[Hashable]],
+) -> tuple[dict[Hashable, list[Hashable]], dict[Hashable, list[Hashable]]]:
     above: dict[Hashable, list[Hashable]] = defaultdict(list)
     below: dict[Hashable, list[Hashable]] = defaultdict(list)
     for chain in chains:
-        for upper, lower in zip(chain, chain[1:], strict=False):
+        for upper, lower in pairwise(chain):
             above[lower].append(upper)
             below[upper].append(lower)
     return above, below
@@ -160,22 +163,24 @@ def _reduce_crossings(layers: list[list[Hashable]], chains: Sequence[Sequence[Ha
         for rank in order:
             fixed = {one: at for at, one in enumerate(layers[rank - 1 if down else rank + 1])}
             beside = above if down else below
-            own = {one: at for at, one in enumerate(layers[rank])}
-
-            def place(one: Hashable, fixed: dict[Hashable, int] = fixed, own: dict[Hashable, int] = own) -> float:
-                places = [fixed[other] for other in beside[one]]
-                return sum(places) / len(places) if places else own[one]
-
-            layers[rank].sort(key=place)
+            layers[rank].sort(key=_mean_places(layers[rank], fixed, beside).__getitem__)
         crossings = _crossings(layers, below)
         if crossings < fewest:
             best, fewest = [list(layer) for layer in layers], crossings
     layers[:] = best
 
 
+def _mean_places(
+    layer: Sequence[Hashable], fixed: Mapping[Hashable, int], beside: Mapping[Hashable, Sequence[Hashable]]
+) -> dict[Hashable, float]:
+    """Where each of the layer is pulled to by its neighbours in the fixed one; its own place where it has none."""
+    places = {one: [fixed[other] for other in beside.get(one, ())] for one in layer}
+    return {one: sum(near) / len(near) if near else float(at) for at, (one, near) in enumerate(places.items())}
+
+
 def _crossings(layers: Sequence[Sequence[Hashable]], below: Mapping[Hashable, Sequence[Hashable]]) -> int:
     total = 0
-    for upper, lower in zip(layers, layers[1:], strict=False):
+    for upper, lower in pairwise(layers):
         place = {one: at for at, one in enumerate(lower)}
         ends = [place[other] for one in upper for other in sorted(below.get(one, ()), key=place.__getitem__)]
         total += sum(ends[i] > ends[j] for i in range(len(ends)) for j in range(i + 1, len(ends)))
@@ -257,7 +262,7 @@ def _apart(
 ) -> list[float]:
     """The places nearest to the wanted ones (least squares) that keep order and gaps: pool adjacent violators."""
     offsets = [0.0]
-    for left, right in zip(layer, layer[1:], strict=False):
+    for left, right in pairwise(layer):
         offsets.append(offsets[-1] + (widths.get(left, 0.0) + widths.get(right, 0.0)) / 2 + ITEM_GAP)
     pools: list[tuple[float, float, int]] = []
     for target, offset, weight in zip(wanted, offsets, weights, strict=True):
@@ -282,7 +287,7 @@ def _down(layers: Sequence[Sequence[Hashable]], sizes: Mapping[str, Size]) -> tu
 def _ports(
     chains: Sequence[Sequence[Hashable]], xs: Mapping[Hashable, float], widths: Mapping[Hashable, float]
 ) -> list[tuple[float, float]]:
-    """For each edge, how far from the centre it leaves its upper end and enters its lower one: side by side, not crossing."""
+    """For each edge, how far from the centre it leaves its upper end and enters its lower one, side by side."""
     leaving: dict[Hashable, list[tuple[float, int]]] = defaultdict(list)
     entering: dict[Hashable, list[tuple[float, int]]] = defaultdict(list)
     for at, chain in enumerate(chains):

@@ -1,10 +1,11 @@
-"""A compiled graph as an SVG picture: rounded nodes, a frame around each subgraph, dashed edges where a choice is made."""
+"""A compiled graph as an SVG picture: rounded nodes, a frame around each subgraph, dashed edges for choices."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 from langchain_core.runnables.graph import Edge, Graph
 
@@ -27,7 +28,8 @@ STYLE = """
 .edge{fill:none;stroke:#6e7781;stroke-width:1.4}.choice{stroke-dasharray:5 4}.tip{fill:#6e7781}.note{fill:#57606a}
 @media(prefers-color-scheme:dark){
 .back{fill:#0d1117}.frame{fill:#161b22;stroke:#30363d}.heading{fill:#9da7b3}
-.node rect{fill:#21262d;stroke:#6e7681}.node text{fill:#e6edf3}.end rect{fill:#1f6f9f;stroke:#1f6f9f}.end text{fill:#ffffff}
+.node rect{fill:#21262d;stroke:#6e7681}.node text{fill:#e6edf3}
+.end rect{fill:#1f6f9f;stroke:#1f6f9f}.end text{fill:#ffffff}
 .edge{stroke:#8b949e}.tip{fill:#8b949e}.note{fill:#9da7b3}}
 """.strip()
 
@@ -57,11 +59,18 @@ class _Inside:
 
 
 def draw_svg(graph: Graph, title: str) -> str:
-    """The picture of `graph` (as `get_graph(xray=True)` gives it). Nodes carry `data-node`, edges `data-source` and `data-target`."""
+    """The picture of `graph` (as `get_graph(xray=True)` gives it).
+
+    Nodes carry `data-node`, edges `data-source` and `data-target`, frames `data-subgraph`.
+    """
     frames = _frames(graph)
     owner = {node: frame.name for frame in frames.values() for node in frame.nodes}
     sizes = {name: frames[name].size if name in frames else _node_size(name) for name in _items(graph, owner)}
-    outer = [edge for edge in graph.edges if owner.get(edge.source) is None or owner.get(edge.source) != owner.get(edge.target)]
+    outer = [
+        edge
+        for edge in graph.edges
+        if owner.get(edge.source) is None or owner.get(edge.source) != owner.get(edge.target)
+    ]
     # Several edges between the same two items are laid out as one and drawn apart.
     layout = lay_out(sizes, [(owner.get(e.source, e.source), owner.get(e.target, e.target)) for e in outer])
 
@@ -135,7 +144,7 @@ def _through(border: Point, beyond: Point, node: Point) -> list[Point]:
 def _path(points: Sequence[Point]) -> str:
     """A smooth line: each stretch leaves and arrives vertically."""
     parts = [f"M{_n(points[0][0])},{_n(points[0][1])}"]
-    for (x, y), (to_x, to_y) in zip(points, points[1:], strict=False):
+    for (x, y), (to_x, to_y) in pairwise(points):
         if abs(x - to_x) < 0.5:
             parts.append(f"L{_n(to_x)},{_n(to_y)}")
         else:
@@ -150,11 +159,12 @@ def _edge(edge: Edge, route: Sequence[Point]) -> str:
     if len(route) < 2:
         return f'<path class="{kind}" {ends} d=""/>'
     # The line stops short of the arrow's tip, so that it doesn't show beside it.
-    (x, y), (before_x, before_y) = route[-1], route[-2]
-    down = 1 if y > before_y else -1
+    x, y = route[-1]
+    down = 1 if y > route[-2][1] else -1
     line = [*route[:-1], (x, y - down * 7)]
     tip = f"M{_n(x)},{_n(y)} l-4.5,{-down * 9} l9,0 z"
-    label = f"<title>{escape(edge.source)} → {escape(edge.target)}{f' ({escape(str(edge.data))})' if edge.data else ''}</title>"
+    choice = f" ({edge.data})" if edge.data else ""
+    label = f"<title>{escape(f'{edge.source} → {edge.target}{choice}')}</title>"
     return f'<g>{label}<path class="{kind}" {ends} d="{_path(line)}"/><path class="tip" d="{tip}"/></g>'
 
 
@@ -166,7 +176,8 @@ def _node(node: str, centre: Point, owner: Mapping[str, str]) -> str:
     return (
         f'<g class="node{" end" if terminal else ""}" data-node="{escape(node)}"><title>{escape(node)}</title>'
         f'<rect x="{_n(x)}" y="{_n(y)}" width="{_n(size.width)}" height="{_n(size.height)}" rx="{_n(radius)}"/>'
-        f'<text x="{_n(centre[0])}" y="{_n(centre[1] + FONT * 0.35)}" text-anchor="middle">{escape(_label(node))}</text></g>'
+        f'<text x="{_n(centre[0])}" y="{_n(centre[1] + FONT * 0.35)}" text-anchor="middle">'
+        f"{escape(_label(node))}</text></g>"
     )
 
 

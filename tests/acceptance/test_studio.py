@@ -18,7 +18,17 @@ from langgraph_sdk import get_client
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION = "Какая неустойка за просрочку поставки по договору?"
-KEYS = ("OPENAI_", "OPENROUTER_", "DEEPSEEK_", "GEMINI_", "MOONSHOT_", "OLLAMA_", "LANGSMITH_", "LANGCHAIN_", "CONSILIUM_")
+KEYS = (
+    "OPENAI_",
+    "OPENROUTER_",
+    "DEEPSEEK_",
+    "GEMINI_",
+    "MOONSHOT_",
+    "OLLAMA_",
+    "LANGSMITH_",
+    "LANGCHAIN_",
+    "CONSILIUM_",
+)
 
 
 def free_port() -> int:

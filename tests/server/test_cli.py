@@ -178,7 +178,7 @@ async def test_a_port_in_use_is_said_with_the_variable_to_change(server: Served,
     assert done.code == 1
     assert done.err.startswith(f"error configuration_error: Port {port} of 127.0.0.1 is in use")
     assert f"CONSILIUM_PORT={int(port) + 1} make run" in done.err
-    assert not any(tmp_path.iterdir()), "nothing was started"
+    assert os.listdir(tmp_path) == [], "nothing was started"
 
 
 async def test_help_lists_every_command() -> None:

@@ -70,7 +70,12 @@ def test_what_it_prints_can_be_pasted_and_ctrl_c_ends_it_quietly(demo: Demo) -> 
     asking = next(shlex.split(line) for line in demo.printed if " ask " in line)
     assert asking[-2:] == ["ask", QUESTION]
     asked = subprocess.run(
-        [ROOT / "bin" / "consilium", *asking[1:]], env=demo.environ, capture_output=True, text=True, check=False, timeout=60
+        [ROOT / "bin" / "consilium", *asking[1:]],
+        env=demo.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert asked.returncode == 0, asked.stderr
     assert "неустойку в размере 0,1 %" in asked.stdout

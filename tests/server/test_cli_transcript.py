@@ -41,7 +41,9 @@ def read(*parts: tuple[str, Any]) -> tuple[Transcript, str]:
 
 
 def test_a_streamed_answer_is_not_repeated_by_its_final_message() -> None:
-    transcript, shown = read(("messages", chunk("Hello ")), ("messages", chunk("world")), ("updates", finish("Hello world")))
+    transcript, shown = read(
+        ("messages", chunk("Hello ")), ("messages", chunk("world")), ("updates", finish("Hello world"))
+    )
     assert shown == "Hello world"
     assert transcript.text == "Hello world"
 
@@ -91,7 +93,12 @@ def test_tools_and_delegations_are_a_line_each() -> None:
 
 def test_usage_counts_every_call_of_the_run_once() -> None:
     def used(id: str, prompt: int, done: int) -> dict[str, Any]:
-        return {"type": "ai", "id": id, "content": "", "usage_metadata": {"input_tokens": prompt, "output_tokens": done}}
+        return {
+            "type": "ai",
+            "id": id,
+            "content": "",
+            "usage_metadata": {"input_tokens": prompt, "output_tokens": done},
+        }
 
     transcript, _ = read(
         ("updates|legal_agent:1", {"model": {"messages": [used("c1", 10, 1)]}}),
@@ -105,7 +112,11 @@ def test_usage_counts_every_call_of_the_run_once() -> None:
 def test_an_error_event_is_the_failure() -> None:
     transcript, _ = read(("error", {"error_code": "no_provider", "message": "none", "trace_id": "t"}))
     assert transcript.failure is not None
-    assert (transcript.failure.code, transcript.failure.message, transcript.failure.trace_id) == ("no_provider", "none", "t")
+    assert (transcript.failure.code, transcript.failure.message, transcript.failure.trace_id) == (
+        "no_provider",
+        "none",
+        "t",
+    )
 
 
 def test_a_document_can_not_drive_the_terminal() -> None:
@@ -114,7 +125,17 @@ def test_a_document_can_not_drive_the_terminal() -> None:
 
 
 def test_sources_name_the_place_and_are_listed_once() -> None:
-    cited = {"n": 1, "document_id": "d", "version": 2, "title": "T", "page": 3, "section": "S", "start": 4, "end": 9, "quote": "q"}
+    cited = {
+        "n": 1,
+        "document_id": "d",
+        "version": 2,
+        "title": "T",
+        "page": 3,
+        "section": "S",
+        "start": 4,
+        "end": 9,
+        "quote": "q",
+    }
     bare = {**cited, "n": 2, "page": None, "section": None}
     lines = [line for line, _ in source_lines([bare, cited, cited], ENGLISH, "http://h")]
     assert lines == [
