@@ -20,7 +20,7 @@ from domain.text import clean_json
 from domain.tools import ToolFailure, ToolResult
 from jobs.queue import Queue
 from storage import children, events, tool_calls
-from storage.database import SET_ENGINE, Connection, Database
+from storage.database import SET_ENGINE, Connection, Cursor, Database
 from storage.queries import load
 from storage.runs import run_of
 
@@ -99,8 +99,12 @@ class JobEngine:
         async with self._db.tenant(new.organization_id) as conn:
             if new.idempotency_key is not None and (known := await self._by_key(conn, new)):
                 return Accepted(known, None, 0)
-            last_seq = await self._thread(conn, new)
-            row = await self._insert(conn, new)
+            # sent together, read together: the first fetch is the first round trip
+            thread, unfinished = await self._lock_thread(conn, new)
+            inserted = await self._insert(conn, new)
+            last_seq = await self._admit(new, thread, unfinished)
+            row = await inserted.fetchone()
+            assert row is not None
             if new.idempotency_key is not None and not await self._remember(conn, new):
                 raise _Repeated
             await conn.execute(SET_ENGINE)
@@ -130,7 +134,8 @@ class JobEngine:
             )
         return run_of(row)
 
-    async def _thread(self, conn: Connection, new: Submission) -> int:
+    async def _lock_thread(self, conn: Connection, new: Submission) -> tuple[Cursor, Cursor]:
+        """The thread, made where asked for and locked, and how many of its runs are not over; both still to be fetched."""
         if new.create_thread:
             await conn.execute(
                 Q["create_thread"].encode(),
@@ -141,8 +146,12 @@ class JobEngine:
                     "metadata": Jsonb(clean_json(new.thread_metadata)),
                 },
             )
-        cursor = await conn.execute(Q["lock_thread"].encode(), {"thread_id": new.thread_id})
-        thread = await cursor.fetchone()
+        thread = await conn.execute(Q["lock_thread"].encode(), {"thread_id": new.thread_id})
+        return thread, await conn.execute(Q["unfinished"].encode(), {"thread_id": new.thread_id})
+
+    async def _admit(self, new: Submission, thread_cursor: Cursor, unfinished_cursor: Cursor) -> int:
+        """Whether the run may be: raises, which undoes it, where not. Returns the thread's last sequence number."""
+        thread = await thread_cursor.fetchone()
         if thread is None or not (new.see_all_threads or thread["user_id"] == new.user_id):
             raise NotFound("thread", new.thread_id)
         if thread["parent_thread_id"] is not None:
@@ -151,8 +160,7 @@ class JobEngine:
                 parent_thread_id=thread["parent_thread_id"],
             )
         if new.multitask_strategy == "reject":
-            cursor = await conn.execute(Q["unfinished"].encode(), {"thread_id": new.thread_id})
-            counted = await cursor.fetchone()
+            counted = await unfinished_cursor.fetchone()
             if counted and counted["runs"]:
                 raise Conflict(
                     "The thread has an unfinished run; wait for it, cancel it, or use multitask_strategy 'enqueue'.",
@@ -160,12 +168,12 @@ class JobEngine:
                 )
         return int(thread["last_seq"])
 
-    async def _insert(self, conn: Connection, new: Submission) -> dict[str, Any]:
-        cursor = await conn.execute(
+    async def _insert(self, conn: Connection, new: Submission) -> Cursor:
+        """The run's row, still to be fetched. Nothing is inserted where the thread isn't the organisation's."""
+        inserted = await conn.execute(
             Q["insert"].encode(),
             {
                 "run_id": new.run_id,
-                "organization_id": new.organization_id,
                 "thread_id": new.thread_id,
                 "user_id": new.user_id,
                 "assistant_id": new.assistant_id,
@@ -183,9 +191,7 @@ class JobEngine:
                 "metadata": Jsonb({"graph_id": new.graph_id, "assistant_id": new.assistant_id}),
             },
         )
-        row = await cursor.fetchone()
-        assert row is not None
-        return row
+        return inserted
 
     async def _remember(self, conn: Connection, new: Submission) -> bool:
         cursor = await conn.execute(

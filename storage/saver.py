@@ -7,10 +7,12 @@ of the checkpoint tables compare that prefix.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -26,13 +28,16 @@ Q = load("runs")
 FENCE_LOST = "CN001"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Acting:
-    """On whose behalf this task works; with a run, its writes are fenced."""
+    """On whose behalf this task works. With a run, its writes are fenced and wait in `pending` until `write_pending`."""
 
     organization_id: OrganizationId
     run_id: RunId | None = None
     fence: int | None = None
+    pending: list[tuple[str, list[Any]]] = field(default_factory=list)
+    """Statements with the rows they are to be executed with, in order."""
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 _acting: ContextVar[Acting | None] = ContextVar("acting", default=None)
@@ -49,6 +54,49 @@ def acting_for(
         yield acting
     finally:
         _acting.reset(token)
+
+
+def current_acting() -> Acting | None:
+    """What `acting_for` has set for this task."""
+    return _acting.get()
+
+
+class _Recorder:
+    """Stands in for the cursor of a write of a run: what the base class would execute now is kept for later, in order."""
+
+    def __init__(self, acting: Acting) -> None:
+        self._pending = acting.pending
+
+    async def execute(self, query: str, params: Sequence[Any]) -> None:
+        self._pending.append((query, [params]))
+
+    async def executemany(self, query: str, rows: Sequence[Any]) -> None:
+        if rows:
+            self._pending.append((query, list(rows)))
+
+
+async def write_pending(pool: Pool, acting: Acting) -> None:
+    """Write what a run has put by: all of it or nothing, in one fenced transaction.
+
+    Raises StaleFence where the run was taken over; what was pending is dropped then, as it is worth nothing any more.
+    """
+    async with acting.writing:
+        taken = list(acting.pending)
+        if not taken:
+            return
+        try:
+            async with pool.connection() as conn, conn.pipeline(), conn.cursor(binary=True) as cursor:
+                await conn.execute(SET_TENANT, [acting.organization_id])
+                await conn.execute(Q["assert_fence"].encode(), [acting.run_id, acting.fence])
+                for query, rows in taken:
+                    for row in rows:
+                        await cursor.execute(query.encode(), row)
+        except DatabaseError as refused:
+            if refused.sqlstate != FENCE_LOST:
+                raise
+            acting.pending.clear()
+            raise StaleFence(f"Run {acting.run_id} is held by another process.", run_id=acting.run_id) from refused
+        del acting.pending[: len(taken)]
 
 
 def checkpoint_thread(organization_id: OrganizationId, thread_id: ThreadId) -> str:
@@ -71,21 +119,19 @@ class TenantSaver(AsyncPostgresSaver):
 
     @asynccontextmanager
     async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
-        """`pipeline` is set by the base class exactly for writes, which are the ones to fence."""
+        """`pipeline` is set by the base class exactly for writes. Those of a run wait, so that a turn's many small ones go
+        together: with the next flush of its events, before a tool is executed, before a read, and at its end."""
         acting = _acting.get()
         if acting is None:
             raise ConsiliumError("a checkpoint was touched outside acting_for(); this is a fault of ours")
-        try:
-            async with self.pool.connection() as conn, conn.pipeline():
-                await conn.execute(SET_TENANT, [acting.organization_id])
-                if pipeline and acting.run_id is not None:
-                    await conn.execute(Q["assert_fence"].encode(), [acting.run_id, acting.fence])
-                async with conn.cursor(binary=True, row_factory=dict_row) as cursor:
-                    yield cursor
-        except DatabaseError as refused:
-            if refused.sqlstate == FENCE_LOST:
-                raise StaleFence(f"Run {acting.run_id} is held by another process.", run_id=acting.run_id) from refused
-            raise
+        if pipeline and acting.run_id is not None:
+            yield cast("AsyncCursor[DictRow]", _Recorder(acting))
+            return
+        await write_pending(self.pool, acting)
+        async with self.pool.connection() as conn, conn.pipeline():
+            await conn.execute(SET_TENANT, [acting.organization_id])
+            async with conn.cursor(binary=True, row_factory=dict_row) as cursor:
+                yield cursor
 
     async def setup(self) -> None:
         """Nothing: our migrations make the tables."""

@@ -12,6 +12,7 @@ from domain.text import clean_json
 from domain.tools import ToolCallRecord, ToolResult
 from storage.database import Connection, Database
 from storage.queries import load
+from storage.saver import current_acting, write_pending
 
 Q = load("tool_calls")
 
@@ -34,7 +35,11 @@ class ToolCalls:
         arguments: dict[str, Any],
         status: ToolCallStatus = "running",
     ) -> None:
-        """Record a call before it is executed."""
+        """Record a call before it is executed, and with it what led to it: a call is never repeated under another id because
+        the checkpoint that holds its own was still to be written."""
+        acting = current_acting()
+        if acting is not None:
+            await write_pending(self._db.pool, acting)
         await self._db.execute(
             organization_id,
             Q["start"],

@@ -299,6 +299,7 @@ class Engine:
             return following
         finally:
             self._live.pop(run.run_id, None)
+            held.log.close()
             held.over.set()
 
     async def _poll(self) -> None:

@@ -26,7 +26,7 @@ from server.engine.log import RunLog, encode, public_update
 from storage.children import Children
 from storage.events import Events
 from storage.quota import QuotaLedger
-from storage.saver import TenantSaver, acting_for, checkpoint_thread
+from storage.saver import Acting, TenantSaver, acting_for, checkpoint_thread, write_pending
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +44,7 @@ class Execution:
     claim: Claim
     log: RunLog
     context: RunContext
+    acting: Acting | None = None
     ending: Ending | None = None
     task: asyncio.Task[None] | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -108,7 +109,7 @@ class Executor:
         lease: the sweep hands it on.
         """
         claim, run = held.claim, held.run
-        with acting_for(claim.organization_id, claim.run_id, claim.fence):
+        with acting_for(claim.organization_id, claim.run_id, claim.fence) as held.acting:
             keeper = asyncio.create_task(self._keep(held))
             flusher = asyncio.create_task(self._flush(held))
             try:
@@ -118,15 +119,14 @@ class Executor:
                 held.ended.set()
                 await asyncio.gather(keeper, flusher)
             if held.ending == "fenced":
-                held.log.append("end", (), {"status": "running"}, terminal=True)
                 return None
             if held.ending == "release":
                 await self._store(held)
                 await self._jobs.release(claim)
-                held.log.append("end", (), {"status": "pending"}, terminal=True)
                 return None
             if outcome.status != "success":
                 await self._close_open_calls(held)
+            await write_pending(self._saver.pool, held.acting)
             return await self._finish(held, outcome, run, claim_next=claim_next)
 
     async def _finish(self, held: Execution, outcome: Outcome, run: Run, *, claim_next: bool) -> Claim | None:
@@ -229,7 +229,10 @@ class Executor:
                 log.warning("events can't be stored now", run_id=held.run.run_id, error=type(lost).__name__)
 
     async def _store(self, held: Execution) -> None:
+        """What the run has put by: its checkpoints first, so that no event tells of a state that could still be lost."""
+        assert held.acting is not None, "a run is executed on somebody's behalf"
         run, claim, waiting = held.run, held.claim, held.log.unstored()
+        await write_pending(self._saver.pool, held.acting)
         if not waiting:
             return
         stored = encode(waiting, final=False)

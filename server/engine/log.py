@@ -39,6 +39,11 @@ class RunLog:
         news.set()
         return event
 
+    def close(self) -> None:
+        """Let the readers go. Where the run isn't over it goes on elsewhere: their streams end, to be joined again."""
+        if not self.events or not self.events[-1].terminal:
+            self.append("end", (), {"status": "running"}, terminal=True)
+
     async def tail(self, after_seq: int) -> AsyncIterator[Event | None]:
         """Events with seq > `after_seq` as they come, None after 15 s of silence; ends after the terminal one."""
         position = max(0, after_seq + 1 - self.first_seq)

@@ -30,11 +30,12 @@ ON CONFLICT DO NOTHING
 RETURNING run_id;
 
 -- name: insert
--- A pending run.
+-- A pending run; nothing where the thread isn't the organisation's.
 INSERT INTO runs (run_id, organization_id, thread_id, user_id, assistant_id, graph_id, trace_id, kwargs, metadata,
                   multitask_strategy)
-VALUES (%(run_id)s, %(organization_id)s, %(thread_id)s, %(user_id)s, %(assistant_id)s, %(graph_id)s, %(trace_id)s, %(kwargs)s,
-        %(metadata)s, %(multitask_strategy)s)
+SELECT %(run_id)s, organization_id, thread_id, %(user_id)s, %(assistant_id)s, %(graph_id)s, %(trace_id)s, %(kwargs)s,
+       %(metadata)s, %(multitask_strategy)s
+FROM threads WHERE thread_id = %(thread_id)s
 RETURNING *;
 
 -- name: mark_busy
