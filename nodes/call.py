@@ -98,6 +98,8 @@ class Call:
                 meter.read(chunk)
                 if (visible := _visible(chunk, shown)) is not None:
                     yield visible
+                    # A fast upstream fills the buffer, and reading it never waits: let the chunk go out first.
+                    await asyncio.sleep(0)
             if rest := shown.flush():
                 yield AIMessageChunk(content=rest)
             self.stripped += shown.stripped

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from domain.catalogue import load_catalogue
-from domain.settings import Settings
+from domain.settings import Settings, process_environment
 from graphs.build import build_graphs
 from graphs.skills import load_skills
 from jobs.engine import JobEngine
@@ -31,6 +31,7 @@ from storage.children import Children
 from storage.database import Database, open_pool
 from storage.documents import Documents
 from storage.events import Events
+from storage.isolation import assert_isolation
 from storage.notes import Notes
 from storage.organizations import Organizations
 from storage.quota import QuotaLedger
@@ -62,7 +63,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         documents, index, notes = Documents(db), KnowledgeIndex(db), Notes(db, analyse)
         retriever, ingest = LexicalRetriever(documents), IngestQueue(index)
         catalogue = load_catalogue(settings.providers_file)
-        providers = Providers(catalogue, os.environ, analyse)
+        providers = Providers(catalogue, process_environment(), analyse)
         services = Services(
             skills=load_skills(),
             limits=settings.limits,
@@ -161,15 +162,21 @@ def owner_database(settings: Settings) -> Iterator[str]:
         server.cleanup()
 
 
+def application_dsn(settings: Settings, owner: str) -> str:
+    """How the application logs in. The embedded server trusts the local login; elsewhere the owner's assumes the role."""
+    user = None if settings.database_url is not None else "consilium_app"
+    return settings.database_app_url or embedded.application_dsn(owner, user=user)
+
+
 @asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[Database]:
-    """The database of the settings, migrated, with the application's pool open. The embedded one trusts the local login."""
+    """The database of the settings, migrated, with the application's pool open."""
     owning = owner_database(settings)
     owner = await asyncio.to_thread(owning.__enter__)
     try:
-        user = None if settings.database_url is not None else "consilium_app"
-        dsn = settings.database_app_url or embedded.application_dsn(owner, user=user)
+        dsn = application_dsn(settings, owner)
         await asyncio.to_thread(migrate.migrate, owner)
+        await asyncio.to_thread(assert_isolation, dsn)
         async with open_pool(dsn, min_size=settings.pool_min, max_size=settings.pool_max) as pool:
             yield Database(pool)
     finally:

@@ -172,5 +172,5 @@ def _state_schema(graph: Any) -> dict[str, Any]:
         except PydanticUserError:
             kind = Any
         fields[key] = (kind, None)
-    schema: dict[str, Any] = create_model(graph.get_name("State"), **fields).model_json_schema()
-    return schema
+    shown: dict[str, Any] = create_model(graph.get_name("State"), **fields).model_json_schema()
+    return shown
