@@ -30,7 +30,7 @@ class _Process:
 async def _graph(name: str) -> Any:
     async with _lock():
         if _Process.graphs is None:
-            settings = load_settings().model_copy(update={"demo": True})
+            settings = (await asyncio.to_thread(load_settings)).model_copy(update={"demo": True})
             parts = await _Process.stack.enter_async_context(open_parts(settings))
             _Process.graphs = build_graphs(parts.services, parts.services.skills)
     return _Process.graphs[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Any
@@ -35,6 +36,7 @@ log = structlog.get_logger(__name__)
 POLL_SECONDS = 1.0
 FOLLOW_SECONDS = 0.25
 """How often a run that another replica executes is read from the log."""
+QUOTA_SECONDS = 2.0
 SERVED_STRATEGIES = ("reject", "enqueue")
 
 
@@ -69,6 +71,7 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._poller: asyncio.Task[None] | None = None
         self._stopping = False
+        self._had_tokens: dict[OrganizationId, float] = {}
 
     async def start(self) -> None:
         """Register with the queue and begin to take runs, those an earlier process left behind included."""
@@ -140,7 +143,10 @@ class Engine:
             choose(RouteRequest(explicit=choice), self._providers.catalogue, self._providers.snapshot())
 
     async def _check_quota(self, organization_id: OrganizationId) -> None:
-        """A day that is used up is refused at the door; what is left is checked again before every model call."""
+        """A day that is used up is refused at the door. An organisation that had tokens left a moment ago isn't asked again:
+        what counts is the reservation before every model call."""
+        if time.monotonic() - self._had_tokens.get(organization_id, float("-inf")) < QUOTA_SECONDS:
+            return
         today = await self._quota.today(organization_id)
         if today.limit is not None and today.remaining == 0:
             raise QuotaExceeded(
@@ -150,6 +156,7 @@ class Engine:
                 requested=1,
                 resets_at=today.resets_at,
             )
+        self._had_tokens[organization_id] = time.monotonic()
 
     async def tail(self, organization_id: OrganizationId, run: Run, *, after_seq: int | None) -> AsyncIterator[Event | None]:
         after = after_seq or 0

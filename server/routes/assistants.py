@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
-from pydantic import PydanticUserError, create_model
+from pydantic import PydanticUserError, TypeAdapter, create_model
 
 from domain.errors import InvalidInput, NotFound
 from domain.ids import AssistantId, assistant_id
@@ -172,5 +172,4 @@ def _state_schema(graph: Any) -> dict[str, Any]:
         except PydanticUserError:
             kind = Any
         fields[key] = (kind, None)
-    shown: dict[str, Any] = create_model(graph.get_name("State"), **fields).model_json_schema()
-    return shown
+    return TypeAdapter(create_model(graph.get_name("State"), **fields)).json_schema()

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Header, Query, Response
 
-from domain.errors import ConsiliumError, InvalidInput
+from domain.errors import ConsiliumError, InvalidInput, NotFound
 from domain.identity import Identity
 from domain.ids import RunId, ThreadId, is_uuid, new_id
 from domain.runs import Event, Run, RunStatus
@@ -201,25 +201,18 @@ async def _submit(
             raise InvalidInput("command.resume", "needs a thread: send it to /threads/{thread_id}/runs")
         target, ephemeral = ThreadId(new_id()), body.on_completion != "keep"
     else:
-        target, ephemeral = await _target(state, caller, thread_id, create=body.if_not_exists == "create"), False
+        if not is_uuid(thread_id):
+            raise NotFound("thread", thread_id)
+        target, ephemeral = ThreadId(thread_id.lower()), False
     return await state.engine.submit(
         caller,
         target,
         asked,
         idempotency_key=key,
         trace_id=current_trace_id(),
-        create_thread=thread_id is None,
+        create_thread=thread_id is None or body.if_not_exists == "create",
         ephemeral=ephemeral,
     )
-
-
-async def _target(state: AppState, caller: CallerDep, thread_id: str, *, create: bool) -> ThreadId:
-    """The thread to run on. It is looked up as the caller, so that no member runs on another's thread."""
-    if not create:
-        return (await state.threads.get(caller, thread_id)).thread_id
-    if not is_uuid(thread_id):
-        raise InvalidInput("thread_id", "must be a UUID")
-    return (await state.threads.create(caller, thread_id=thread_id, if_exists="do_nothing")).thread_id
 
 
 async def _found(state: AppState, caller: CallerDep, thread_id: str, run_id: str) -> Run:
