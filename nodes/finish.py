@@ -7,7 +7,6 @@ from typing import Any
 from langchain_core.messages import AIMessage
 
 from domain.knowledge import Source
-
 from nodes.state import State
 from nodes.texts import text
 from retrieval.cite import resolve, to_content_blocks

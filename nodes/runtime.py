@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from tools.registry import Registry
 
 
+STUDIO_USER = UserId("studio")
+STUDIO_THREAD = ThreadId("00000000-0000-0000-0000-000000000000")
+
+
 @dataclass(frozen=True, slots=True)
 class RunContext:
     """Who a run is for and how it was asked to behave. Lives in the runtime only: it is never checkpointed.
@@ -29,9 +33,9 @@ class RunContext:
 
     organization_id: OrganizationId = field(default_factory=lambda: organization_id("demo"))
     organization_name: str = "demo"
-    user_id: UserId = UserId("studio")
+    user_id: UserId = STUDIO_USER
     run_id: RunId | None = None
-    thread_id: ThreadId = ThreadId("00000000-0000-0000-0000-000000000000")
+    thread_id: ThreadId = STUDIO_THREAD
     trace_id: TraceId = field(default_factory=new_trace_id)
     mode: RunMode = "chat"
     orchestration: Orchestration = "graph"

@@ -6,6 +6,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -43,10 +44,8 @@ def template(cluster: embedded.EmbeddedServer) -> str:
     """The name of the migrated template database."""
     with connect(cluster.get_uri(), autocommit=True) as conn:
         conn.execute("SELECT pg_advisory_lock(1)")
-        try:
+        with suppress(DuplicateDatabase, UniqueViolation):
             conn.execute(f"CREATE DATABASE {TEMPLATE}".encode())
-        except (DuplicateDatabase, UniqueViolation):
-            pass
         migrate.migrate(cluster.get_uri(TEMPLATE))
         conn.execute("SELECT pg_advisory_unlock(1)")
     return TEMPLATE

@@ -15,6 +15,7 @@ from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
 from domain.identity import Role
+from domain.ids import DocumentId, organization_id
 from domain.settings import Settings, load_settings
 from server.app import create_app
 from server.auth import issue_token
@@ -69,8 +70,7 @@ class Served:
             answer = await http.post("/v1/documents", files={"file": (name, data, media_type)})
             assert answer.status_code == 202, answer.text
             document_id = str(answer.json()["document_id"])
-            while (await http.get(f"/v1/documents/{document_id}")).json()["status"] not in ("ready", "failed"):
-                await asyncio.sleep(0.02)
+        await self.state.index.wait_ready(organization_id(organization), DocumentId(document_id))
         return document_id
 
 

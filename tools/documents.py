@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from domain.ids import OrganizationId
 from domain.knowledge import Passage
@@ -25,7 +25,7 @@ class SearchDocuments:
         "Search the organisation's own documents (contracts, policies, price lists, reports, CRM notes) in Russian or English. "
         "Use it when the sources you were given do not answer the question. Returns numbered passages; cite them as [n]."
     )
-    parameters: dict[str, Any] = {
+    parameters: ClassVar[dict[str, Any]] = {
         "type": "object",
         "properties": {
             "query": {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from domain.ids import OrganizationId, RunId
 from domain.notes import MAX_NOTE_CHARACTERS
@@ -34,7 +34,7 @@ class SaveOrganizationNote:
         "Remember one fact about the organisation for all its later conversations. Call it when the user asks to remember "
         "something. One self-contained sentence, at most 500 characters, without 'remember that'."
     )
-    parameters: dict[str, Any] = {
+    parameters: ClassVar[dict[str, Any]] = {
         "type": "object",
         "properties": {"text": {"type": "string", "minLength": 1, "maxLength": MAX_NOTE_CHARACTERS}},
         "required": ["text"],

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from langchain_core.runnables import RunnableConfig
 
-
 from domain.errors import Conflict, NotFound
 from server.deps import CallerDep, StateDep
 from server.render.serialize import dumps, thread_json

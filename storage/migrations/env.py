@@ -1,8 +1,8 @@
 """Alembic's entry: one psycopg connection, one transaction a migration, raw SQL."""
 
 from alembic import context
-from sqlalchemy import create_engine, pool
 from psycopg import connect
+from sqlalchemy import create_engine, pool
 
 dsn: str = context.config.attributes["dsn"]
 engine = create_engine("postgresql+psycopg://", creator=lambda: connect(dsn), poolclass=pool.NullPool)
