@@ -16,7 +16,9 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-model = ChatOpenAI(model="bench", base_url=os.environ["OPENAI_BASE_URL"], api_key="none", stream_usage=True, max_retries=0)
+model = ChatOpenAI(
+    model="bench", base_url=os.environ["OPENAI_BASE_URL"], api_key="none", stream_usage=True, max_retries=0
+)
 
 
 async def answer(state: MessagesState) -> dict[str, Any]:

@@ -123,6 +123,10 @@ def run() -> list[tuple[str, bool, str]]:
     first = [statistics.median(sides[name].first_ms) for name in ("product", "floor")]
     rate = [statistics.median(sides[name].per_second) for name in ("product", "floor")]
     return [
-        ("P1 first token", first[0] <= 1.5 * first[1], f"{first[0] / first[1]:.2f} (<= 1.5) {first[0]:.1f} ms : {first[1]:.1f} ms"),
+        (
+            "P1 first token",
+            first[0] <= 1.5 * first[1],
+            f"{first[0] / first[1]:.2f} (<= 1.5) {first[0]:.1f} ms : {first[1]:.1f} ms",
+        ),
         ("P1 turns", rate[0] >= 2 * rate[1], f"{rate[0] / rate[1]:.2f} (>= 2) {rate[0]:.1f}/s : {rate[1]:.1f}/s"),
     ]

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from domain.knowledge import Source
 
-_BLOCK = re.compile(r'<source n="(\d+)" title="([^"]*)"(?: page="(\d+)")?(?: section="([^"]*)")?>\n(.*?)\n</source>', re.DOTALL)
+_BLOCK = re.compile(
+    r'<source n="(\d+)" title="([^"]*)"(?: page="(\d+)")?(?: section="([^"]*)")?>\n(.*?)\n</source>', re.DOTALL
+)
 # A note's own angle brackets are escaped, so a prompt that merely speaks of <note> doesn't open one.
 _NOTE = re.compile(r"<note>([^<]*)</note>")
 
@@ -47,7 +49,9 @@ def _attribute(text: str) -> str:
 def read_sources(prompt: str) -> list[SourceText]:
     """The sources in a prompt or tool result, in order."""
     return [
-        SourceText(int(n), html.unescape(title), int(page) if page else None, html.unescape(section) if section else None, text)
+        SourceText(
+            int(n), html.unescape(title), int(page) if page else None, html.unescape(section) if section else None, text
+        )
         for n, title, page, section, text in _BLOCK.findall(prompt)
     ]
 

@@ -22,7 +22,9 @@ class Usage:
 
     def __add__(self, other: Usage) -> Usage:
         exact = self.source == other.source == "provider"
-        return Usage(self.prompt + other.prompt, self.completion + other.completion, "provider" if exact else "estimated")
+        return Usage(
+            self.prompt + other.prompt, self.completion + other.completion, "provider" if exact else "estimated"
+        )
 
 
 def estimate_tokens(text: str) -> int:

@@ -254,7 +254,12 @@ class JobEngine:
         async with self._db.tenant(claim.organization_id) as conn:
             cursor = await conn.execute(
                 Q["finish"].encode(),
-                {"run_id": claim.run_id, "fence": claim.fence, "status": status, "error": Jsonb(error) if error else None},
+                {
+                    "run_id": claim.run_id,
+                    "fence": claim.fence,
+                    "status": status,
+                    "error": Jsonb(error) if error else None,
+                },
             )
             if await cursor.fetchone() is None:
                 raise StaleFence(f"Run {claim.run_id} is held by another process.", run_id=claim.run_id)
@@ -320,7 +325,9 @@ class _Repeated(Exception):
 
 def _abandoned(status: RunStatus) -> ToolResult:
     code = "cancelled" if status == "interrupted" else "run_failed"
-    return ToolResult(status="error", content="", error=ToolFailure(code=code, message="The run ended before the call did."))
+    return ToolResult(
+        status="error", content="", error=ToolFailure(code=code, message="The run ended before the call did.")
+    )
 
 
 def fingerprint(body: dict[str, Any]) -> str:
@@ -328,5 +335,3 @@ def fingerprint(body: dict[str, Any]) -> str:
     import hashlib
 
     return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-

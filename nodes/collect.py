@@ -44,9 +44,7 @@ def make() -> Any:
                 messages.append(_said(result, text, tagged=True))
         return {
             "messages": messages,
-            "sources": [
-                {**source.model_dump(mode="json"), "in_context": own.get(source.n, True)} for source in parent
-            ],
+            "sources": [{**source.model_dump(mode="json"), "in_context": own.get(source.n, True)} for source in parent],
             "children": None,
             "active_child": active,
         }

@@ -18,7 +18,9 @@ def make() -> Any:
     async def finish(state: State) -> dict[str, Any]:
         turn = state["turn"]
         sources = [Source.model_validate(source) for source in state["sources"]]
-        if (result := state.get("finish")) is not None:  # a specialist's: its summary is the answer, given to the supervisor
+        if (
+            result := state.get("finish")
+        ) is not None:  # a specialist's: its summary is the answer, given to the supervisor
             return {"citations": [c.model_dump(mode="json") for c in resolve(result["summary"], sources).citations]}
         message = state["messages"][-1]
         assert isinstance(message, AIMessage), "the graph comes here only from an answer"

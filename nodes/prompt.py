@@ -77,7 +77,9 @@ def _as_said(message: BaseMessage) -> AnyMessage | None:
     if isinstance(message, HumanMessage):
         return message
     if isinstance(message, AIMessage):
-        said = message.text or next((c["args"].get("summary", "") for c in message.tool_calls if c["name"] == FINISH), "")
+        said = message.text or next(
+            (c["args"].get("summary", "") for c in message.tool_calls if c["name"] == FINISH), ""
+        )
         return AIMessage(_MARKER.sub("", said), id=message.id) if said else None
     return None
 

@@ -151,5 +151,3 @@ class _Conversation:
                 "error": error,
             }
         )
-
-

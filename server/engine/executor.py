@@ -160,7 +160,9 @@ class Executor:
             held.ending = "fenced"
             return Outcome("error")
         except TimeoutError:
-            return Outcome("timeout", {"error": "timeout", "error_code": "timeout", "message": "The run took too long."})
+            return Outcome(
+                "timeout", {"error": "timeout", "error_code": "timeout", "message": "The run took too long."}
+            )
         except ConsiliumError as failed:
             log.warning("run failed", run_id=run.run_id, error_code=failed.code, error=failed.message)
             return Outcome("error", _error(failed, run))

@@ -104,7 +104,9 @@ def encode(events: Iterable[Event], *, final: bool) -> list[tuple[int, dict[str,
             changed = {key: value for key, value in dumped.items() if before[1][key] != value}
             stored.append((event.seq, {"method": "messages", "delta": changed}))
         else:
-            stored.append((event.seq, {"method": "messages", "ns": list(event.ns), "data": [dumped, jsonable(metadata)]}))
+            stored.append(
+                (event.seq, {"method": "messages", "ns": list(event.ns), "data": [dumped, jsonable(metadata)]})
+            )
         before = (event.ns, dumped, metadata)
     return stored
 

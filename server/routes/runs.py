@@ -191,9 +191,7 @@ async def join_run_stream(
     )
 
 
-async def _submit(
-    state: AppState, caller: Identity, thread_id: str | None, body: RunCreate, key: str | None
-) -> Run:
+async def _submit(state: AppState, caller: Identity, thread_id: str | None, body: RunCreate, key: str | None) -> Run:
     """Accept a run. Without a thread it gets one of its own, which goes away with it unless it is to be kept."""
     asked = run_request(state.graphs, body, max_message_chars=state.settings.max_message_chars)
     if thread_id is None:

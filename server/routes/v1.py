@@ -64,7 +64,6 @@ async def tool_calls(state: StateDep, caller: CallerDep, thread_id: str) -> Resp
     return _json({"tool_calls": [record.model_dump(mode="json") for record in records]})
 
 
-
 @router.post("/threads/{thread_id}/return")
 async def return_to_parent(state: StateDep, caller: CallerDep, thread_id: str) -> Response:
     """End the active child of a thread; the user's next message goes to the supervisor again. 409 while a run works."""
@@ -78,7 +77,9 @@ async def return_to_parent(state: StateDep, caller: CallerDep, thread_id: str) -
     ]
     if not active:
         raise NotFound("active child of thread", thread_id)
-    config: RunnableConfig = {"configurable": {"thread_id": checkpoint_thread(caller.organization_id, thread.thread_id)}}
+    config: RunnableConfig = {
+        "configurable": {"thread_id": checkpoint_thread(caller.organization_id, thread.thread_id)}
+    }
     with acting_for(caller.organization_id):
         await state.graphs["supervisor"].aupdate_state(config, {"active_child": None}, as_node="finish")
     for child in active:

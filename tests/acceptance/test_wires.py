@@ -23,7 +23,9 @@ async def load_documents(server: Served) -> None:
 
 
 @pytest.mark.parametrize("wire", WIRES)
-async def test_questions_are_delegated_and_cited(serving: Serving, upstream: Upstream, wire: str, owner_dsn: str) -> None:
+async def test_questions_are_delegated_and_cited(
+    serving: Serving, upstream: Upstream, wire: str, owner_dsn: str
+) -> None:
     async with serving(upstream, wire) as server:
         await load_documents(server)
         client = server.sdk("demo")

@@ -1,0 +1,127 @@
+"""The saver under row-level security: LangGraph's own conformance suite, tenancy and the fence."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Any
+
+import psycopg
+import pytest
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.checkpoint.conformance import checkpointer_test, validate
+from langgraph.checkpoint.conformance.test_utils import generate_checkpoint, generate_config, generate_metadata
+
+from domain.errors import StaleFence
+from domain.ids import OrganizationId, RunId, ThreadId, new_id
+from storage.database import Database
+from storage.saver import TenantSaver, acting_for, checkpoint_thread, write_pending
+
+
+class Qualified(TenantSaver):
+    """The suite uses bare thread ids, the engine qualified ones: qualifies on the way in, strips on the way out."""
+
+    organization_id: OrganizationId
+
+    def _in(self, config: RunnableConfig | None) -> RunnableConfig | None:
+        if config is None or "thread_id" not in config.get("configurable", {}):
+            return config
+        inner = dict(config["configurable"])
+        inner["thread_id"] = f"{self.organization_id}:{inner['thread_id']}"
+        return {**config, "configurable": inner}
+
+    def _out(self, config: Any) -> Any:
+        if config is None:
+            return None
+        inner = dict(config["configurable"])
+        inner["thread_id"] = inner["thread_id"].removeprefix(f"{self.organization_id}:")
+        return {**config, "configurable": inner}
+
+    def _tuple(self, found: CheckpointTuple | None) -> CheckpointTuple | None:
+        if found is None:
+            return None
+        return found._replace(config=self._out(found.config), parent_config=self._out(found.parent_config))
+
+    async def aput(self, config: Any, *rest: Any) -> RunnableConfig:
+        written: RunnableConfig = self._out(await super().aput(self._in(config), *rest))
+        return written
+
+    async def aput_writes(self, config: Any, *rest: Any, **named: Any) -> None:
+        await super().aput_writes(self._in(config), *rest, **named)
+
+    async def aget_tuple(self, config: Any) -> CheckpointTuple | None:
+        return self._tuple(await super().aget_tuple(self._in(config)))
+
+    async def alist(self, config: Any, **named: Any) -> AsyncIterator[CheckpointTuple]:
+        if named.get("before"):
+            named["before"] = self._in(named["before"])
+        async for found in super().alist(self._in(config), **named):
+            shown = self._tuple(found)
+            assert shown is not None
+            yield shown
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        await super().adelete_thread(f"{self.organization_id}:{thread_id}")
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        await super().aprune([f"{self.organization_id}:{t}" for t in thread_ids], strategy=strategy)
+
+
+BASE = {"put", "put_writes", "get_tuple", "list", "delete_thread"}
+
+
+async def test_conformance_under_row_level_security(db: Database, organization: OrganizationId) -> None:
+    @checkpointer_test(name="TenantSaver")
+    async def tenant_saver() -> AsyncGenerator[TenantSaver, None]:
+        saver = Qualified(db.pool)
+        saver.organization_id = organization
+        with acting_for(organization):
+            yield saver
+
+    with acting_for(organization):
+        report = await validate(tenant_saver, capabilities=BASE)
+    assert report.passed_all_base(), report.to_dict()
+
+
+async def put(saver: TenantSaver, organization: OrganizationId, thread: ThreadId) -> RunnableConfig:
+    config = generate_config(checkpoint_thread(organization, thread))
+    return await saver.aput(config, generate_checkpoint(channel_values={"x": [1]}), generate_metadata(), {"x": 1})
+
+
+async def test_another_organisation_reads_and_writes_nothing(
+    db: Database, organization: OrganizationId, other_organization: OrganizationId
+) -> None:
+    saver, thread = TenantSaver(db.pool), ThreadId(new_id())
+    with acting_for(organization):
+        written = await put(saver, organization, thread)
+    with acting_for(other_organization):
+        assert await saver.aget_tuple(written) is None
+        await saver.adelete_thread(checkpoint_thread(organization, thread))
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await put(saver, organization, thread)
+    with acting_for(organization):
+        assert await saver.aget_tuple(written) is not None
+
+
+async def test_a_stale_fence_writes_nothing(db: Database, organization: OrganizationId, owner_dsn: str) -> None:
+    saver, thread, run = TenantSaver(db.pool), ThreadId(new_id()), RunId(new_id())
+    with psycopg.connect(owner_dsn) as conn:
+        conn.execute(
+            "INSERT INTO threads (thread_id, organization_id, user_id) VALUES (%s, %s, 'u')", [thread, organization]
+        )
+        conn.execute(
+            "INSERT INTO runs (run_id, organization_id, thread_id, user_id, assistant_id, graph_id, trace_id, status, fence) "
+            "VALUES (%s, %s, %s, 'u', gen_random_uuid(), 'g', 't', 'running', 2)",
+            [run, organization, thread],
+        )
+    with acting_for(organization, run, 1) as stale:
+        written = await put(saver, organization, thread)
+        with pytest.raises(StaleFence):
+            await write_pending(db.pool, stale)
+        assert stale.pending == []
+        assert await saver.aget_tuple(written) is None
+    with acting_for(organization, run, 2) as held:
+        written = await put(saver, organization, thread)
+        await write_pending(db.pool, held)
+    with acting_for(organization):
+        assert await saver.aget_tuple(written) is not None
