@@ -63,7 +63,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         documents, index, notes = Documents(db), KnowledgeIndex(db), Notes(db, analyse)
         retriever, ingest = LexicalRetriever(documents), IngestQueue(index)
         catalogue = load_catalogue(settings.providers_file)
-        providers = Providers(catalogue, process_environment(), analyse)
+        providers = Providers(catalogue, await asyncio.to_thread(process_environment), analyse)
         services = Services(
             skills=load_skills(),
             limits=settings.limits,

@@ -77,7 +77,7 @@ def make(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 def test_make_help_lists_the_targets() -> None:
     listed = make("help").stdout
-    for target in ("run", "test", "lint", "graphs", "bench", "soak", "clean"):
+    for target in ("run", "test", "lint", "graphs", "bench", "clean"):
         assert re.search(rf"^  make {target}\s+\w", listed, re.M)
 
 
