@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
 from langgraph.runtime import Runtime
 
 from domain.ids import ThreadId
@@ -38,6 +39,7 @@ def make(services: Services, skill: Skill, specialists: Sequence[Skill] = ()) ->
         except TimeoutError:
             return {"messages": [_out_of_time(turn["language"])], "turn": {**turn, "stop_reason": "deadline"}}
         answer.name = skill.name
+        _make_ids_unique(answer, state["messages"])
         return {"messages": [answer], "turn": {**turn, "stripped": turn["stripped"] + routed.call.stripped}}
 
     return model
@@ -56,6 +58,14 @@ async def _ask(routed: RoutedModel, prompt: list[AnyMessage]) -> AIMessage:
         additional_kwargs=whole.additional_kwargs,
         response_metadata=whole.response_metadata,
     )
+
+
+def _make_ids_unique(answer: AIMessage, earlier: Sequence[BaseMessage]) -> None:
+    """Some servers number their calls anew in every answer; an id names one call of a conversation and its one result."""
+    known = {call["id"] for message in earlier if isinstance(message, AIMessage) for call in message.tool_calls}
+    for n, call in enumerate(answer.tool_calls):
+        if call["id"] in known:
+            call["id"] = f"{call['id']}-{uuid.uuid5(uuid.NAMESPACE_OID, f'{answer.id}:{n}').hex[:12]}"
 
 
 def _call(services: Services, skill: Skill, specialists: Sequence[Skill], state: State, run: RunContext) -> Call:

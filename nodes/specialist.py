@@ -35,7 +35,7 @@ def make(services: Services, agent: str, child_graph: ChildGraph) -> Any:
         try:
             earlier = await _earlier(child_graph, config, task["checkpoint_ns"])
             final = await child_graph.ainvoke(
-                {"messages": [*earlier, _opening(task)], "delegation": task}, context=runtime.context
+                {"messages": [*earlier, _opening(task, namespace)], "delegation": task}, context=runtime.context
             )
             result = conversation.result(final)
         except StaleFence:
@@ -58,9 +58,10 @@ async def _earlier(child_graph: ChildGraph, config: RunnableConfig, namespace: s
     return list(snapshot.values.get("messages", []))
 
 
-def _opening(task: Delegation) -> HumanMessage:
+def _opening(task: Delegation, namespace: str) -> HumanMessage:
+    """The task as the child's message; its id is the same when the node is repeated, another for every turn."""
     text = f"{task['task']}\n\nContext: {task['context']}" if task["context"] else task["task"]
-    return HumanMessage(text, id=str(uuid.uuid5(uuid.UUID(task["child_thread_id"]), f"{task['tool_call_id']}:{text}")))
+    return HumanMessage(text, id=str(uuid.uuid5(uuid.UUID(task["child_thread_id"]), namespace)))
 
 
 class _Conversation:

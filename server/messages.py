@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID, uuid5
 
 from langchain_core.messages import BaseMessage, RemoveMessage, convert_to_messages
 
@@ -22,20 +23,24 @@ TYPES = {
 }
 """The types and roles a message may come with, and the type it gets."""
 _KEPT = ("name", "tool_calls", "tool_call_id", "status", "artifact", "additional_kwargs", "response_metadata")
+_IDS = UUID("0b7e5a2e-6a53-5d0c-8b0e-5b6f0f4b7d11")
 _MODEL_BLOCKS = frozenset({"reasoning", "thinking", "tool_use", "tool_call", "refusal"})
 
 
-def canonical_messages(value: Any, field: str, *, max_chars: int, removable: bool = False) -> list[dict[str, Any]]:
+def canonical_messages(
+    value: Any, field: str, *, max_chars: int, removable: bool = False, seed: str | None = None
+) -> list[dict[str, Any]]:
     """`value` as message dicts with `type`, `content` and an `id` (the client's, or a fresh one).
 
     Takes a list or a single message; a message is a dict with `type` or `role`, a `[role, content]` pair, or a string (human).
-    With `removable`, `{type: remove, id}` is taken, too. Raises InvalidInput naming the message and the field that is wrong, or
+    With `removable`, `{type: remove, id}` is taken, too. With `seed` the ids given are always the same for it, so that a
+    repeated request is the same request. Raises InvalidInput naming the message and the field that is wrong, or
     TooLarge where all texts together have more than `max_chars` characters.
     """
     items = value if isinstance(value, list) else [value]
     if not items:
         raise InvalidInput(field, "must have at least one message")
-    messages = [_message(item, f"{field}[{index}]", removable) for index, item in enumerate(items)]
+    messages = [_message(item, f"{field}[{index}]", removable, seed) for index, item in enumerate(items)]
     length = sum(_length(message.get("content", "")) for message in messages)
     if length > max_chars:
         raise TooLarge(
@@ -55,7 +60,7 @@ def revive(messages: Sequence[Mapping[str, Any]]) -> list[BaseMessage]:
     ]
 
 
-def _message(item: Any, field: str, removable: bool) -> dict[str, Any]:
+def _message(item: Any, field: str, removable: bool, seed: str | None) -> dict[str, Any]:
     if isinstance(item, str):
         item = {"type": "human", "content": item}
     elif isinstance(item, list) and len(item) == 2 and isinstance(item[0], str):
@@ -74,7 +79,7 @@ def _message(item: Any, field: str, removable: bool) -> dict[str, Any]:
     message = {
         "type": kind,
         "content": _content(item.get("content"), kind, f"{field}.content"),
-        "id": clean(identifier) if identifier else new_id(),
+        "id": clean(identifier) if identifier else _fresh_id(seed, field),
         **{key: clean_json(item[key]) for key in _KEPT if item.get(key) is not None},
     }
     try:
@@ -82,6 +87,10 @@ def _message(item: Any, field: str, removable: bool) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError) as bad:
         raise InvalidInput(field, _reason(bad)) from bad
     return message
+
+
+def _fresh_id(seed: str | None, field: str) -> str:
+    return new_id() if seed is None else str(uuid5(_IDS, f"{seed}\n{field}"))
 
 
 def _content(content: Any, kind: str, field: str) -> str | list[Any]:

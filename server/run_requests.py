@@ -19,8 +19,8 @@ RESERVED = frozenset(
 """Keys of `configurable` that are the server's to set; a client's are left out, as are those that begin with '__'."""
 
 
-def run_request(graphs: Graphs, body: RunCreate, *, max_message_chars: int) -> RunRequest:
-    """What the body asks to run.
+def run_request(graphs: Graphs, body: RunCreate, *, max_message_chars: int, seed: str | None = None) -> RunRequest:
+    """What the body asks to run. Messages without an id get one; with `seed` always the same for the same body.
 
     Raises NotFound for an unknown assistant, InvalidInput naming the field that is wrong, TooLarge.
     """
@@ -31,8 +31,8 @@ def run_request(graphs: Graphs, body: RunCreate, *, max_message_chars: int) -> R
     return RunRequest(
         assistant_id=assistant,
         graph_id=graph_id,
-        input=_input(body.input, max_message_chars),
-        command=_command(body, max_message_chars),
+        input=_input(body.input, max_message_chars, seed),
+        command=_command(body, max_message_chars, seed),
         config=_config(body),
         context=clean_json(body.context or {}),
         metadata=clean_json({**(config.metadata if config else {}), **(body.metadata or {})}),
@@ -47,16 +47,16 @@ def run_request(graphs: Graphs, body: RunCreate, *, max_message_chars: int) -> R
     )
 
 
-def _input(given: dict[str, Any] | None, max_chars: int) -> dict[str, Any] | None:
+def _input(given: dict[str, Any] | None, max_chars: int, seed: str | None) -> dict[str, Any] | None:
     """Only messages go in: the graph's other values are its own to set."""
     if given is None:
         return None
     if given.get("messages") is None:
         raise InvalidInput("input.messages", "is required: a list of messages")
-    return {"messages": canonical_messages(given["messages"], "input.messages", max_chars=max_chars)}
+    return {"messages": canonical_messages(given["messages"], "input.messages", max_chars=max_chars, seed=seed)}
 
 
-def _command(body: RunCreate, max_chars: int) -> dict[str, Any] | None:
+def _command(body: RunCreate, max_chars: int, seed: str | None) -> dict[str, Any] | None:
     if body.command is None:
         return None
     sent = {key: clean_json(getattr(body.command, key)) for key in body.command.model_fields_set}
@@ -67,7 +67,7 @@ def _command(body: RunCreate, max_chars: int) -> dict[str, Any] | None:
     if update is not None:
         if set(update) - {"messages"}:
             raise InvalidInput("command.update", "may only have messages")
-        messages = canonical_messages(update["messages"], "command.update.messages", max_chars=max_chars)
+        messages = canonical_messages(update.get("messages"), "command.update.messages", max_chars=max_chars, seed=seed)
         command["update"] = {"messages": messages}
     return command
 

@@ -114,6 +114,10 @@ class SseRenderer:
                 return encode(name, dumps(only(event.data, self._keys)), event.seq)
             case "updates" if "updates" in self._modes:
                 return encode(name, dumps(self._shown_updates(event.data)), event.seq)
+            case "updates" if "values" in self._modes and _interrupts(event.data):
+                # A client of values alone learns of an interrupt, too.
+                name = "|".join(("values", *event.ns))
+                return encode(name, dumps({"__interrupt__": event.data["__interrupt__"]}), event.seq)
             case "custom" if "custom" in self._modes:
                 return encode(name, dumps(event.data), event.seq)
             case "metadata":
@@ -172,6 +176,10 @@ def error_data(data: Any) -> dict[str, Any]:
     return shown
 
 
+def _interrupts(data: Any) -> bool:
+    return isinstance(data, Mapping) and bool(data.get("__interrupt__"))
+
+
 def _message(data: Any) -> BaseMessage:
     if isinstance(data, BaseMessage):
         return data
@@ -180,10 +188,15 @@ def _message(data: Any) -> BaseMessage:
     return convert_to_messages([data])[0]
 
 
+class StreamCut(Exception):
+    """Raised by a body that can't go on in this process."""
+
+
 class EventStream(StreamingResponse):
     """A response that sends `body` as it comes, and calls `on_disconnect` where the client went away first.
 
-    A client that takes nothing for a minute is let go; it resumes by its last event id.
+    A client that takes nothing for a minute is let go; it resumes by its last event id. On StreamCut the connection is
+    closed with the response unfinished, which tells any client to join again.
     """
 
     def __init__(
@@ -201,7 +214,7 @@ class EventStream(StreamingResponse):
         self._on_disconnect = on_disconnect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        finished = False
+        gone = True
         try:
             async with anyio.create_task_group() as group:
 
@@ -211,12 +224,15 @@ class EventStream(StreamingResponse):
                     group.cancel_scope.cancel()
 
                 group.start_soon(watch)
-                finished = await self._send_all(send)
+                try:
+                    gone = not await self._send_all(send)
+                except StreamCut:
+                    gone = False
                 group.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
                 await self._chunks.aclose()
-                if not finished and self._on_disconnect is not None:
+                if gone and self._on_disconnect is not None:
                     await self._on_disconnect()
 
     async def _send_all(self, send: Send) -> bool:

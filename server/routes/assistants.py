@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 from fastapi import APIRouter, Body, Response
+from langgraph.constants import START
 from pydantic import PydanticUserError, TypeAdapter, create_model
 
 from domain.errors import InvalidInput, NotFound
@@ -153,23 +154,24 @@ async def assistant_subgraphs(
 
 
 def _schemas(graph: Any) -> dict[str, Any]:
+    shown = _schema(graph, "State", public_keys(graph))
     return {
-        "input_schema": graph.get_input_jsonschema(),
-        "output_schema": graph.get_output_jsonschema(),
-        "state_schema": _state_schema(graph),
+        "input_schema": _schema(graph, "Input", get_type_hints(graph.channels[START].UpdateType)),
+        "output_schema": shown,
+        "state_schema": shown,
         "config_schema": {},
         "context_schema": graph.get_context_jsonschema(),
     }
 
 
-def _state_schema(graph: Any) -> dict[str, Any]:
-    """What of the state is shown: the channels of the output schema, as they are updated."""
+def _schema(graph: Any, name: str, keys: Iterable[str]) -> dict[str, Any]:
+    """These channels as they are updated. Made from the channels: pydantic can't read a graph's TypedDicts on every Python."""
     fields: dict[str, Any] = {}
-    for key in sorted(public_keys(graph)):
+    for key in sorted(keys):
         kind = graph.channels[key].UpdateType
         try:
             create_model(key, value=(kind, None)).model_json_schema()
         except PydanticUserError:
             kind = Any
         fields[key] = (kind, None)
-    return TypeAdapter(create_model(graph.get_name("State"), **fields)).json_schema()
+    return TypeAdapter(create_model(graph.get_name(name), **fields)).json_schema()

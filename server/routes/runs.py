@@ -13,11 +13,20 @@ from fastapi import APIRouter, Header, Query, Response
 from domain.errors import ConsiliumError, InvalidInput, NotFound
 from domain.identity import Identity
 from domain.ids import RunId, ThreadId, is_uuid, new_id
-from domain.runs import Event, Run, RunStatus
+from domain.runs import TERMINAL, Event, Run, RunStatus
 from domain.trace import current_trace_id
 from server.deps import AppState, CallerDep, StateDep
 from server.render.serialize import Hidden, dumps, error_json, only, run_json
-from server.render.sse import HEARTBEAT, STREAM_MODES, EventStream, SseRenderer, error_data, resume_point, stream_modes
+from server.render.sse import (
+    HEARTBEAT,
+    STREAM_MODES,
+    EventStream,
+    SseRenderer,
+    StreamCut,
+    error_data,
+    resume_point,
+    stream_modes,
+)
 from server.routes.assistants import chosen, json_response
 from server.run_requests import run_request
 from server.schemas import RunCreate, RunsCancel
@@ -193,7 +202,8 @@ async def join_run_stream(
 
 async def _submit(state: AppState, caller: Identity, thread_id: str | None, body: RunCreate, key: str | None) -> Run:
     """Accept a run. Without a thread it gets one of its own, which goes away with it unless it is to be kept."""
-    asked = run_request(state.graphs, body, max_message_chars=state.settings.max_message_chars)
+    seed = f"{caller.organization_id}\n{caller.user_id}\n{key}" if key is not None else None
+    asked = run_request(state.graphs, body, max_message_chars=state.settings.max_message_chars, seed=seed)
     if thread_id is None:
         if asked.command is not None and "resume" in asked.command:
             raise InvalidInput("command.resume", "needs a thread: send it to /threads/{thread_id}/runs")
@@ -279,15 +289,18 @@ def _stream(
 
 
 async def _tail(state: AppState, run: Run, after_seq: int | None) -> AsyncGenerator[Event | None, None]:
+    """The run's events. Raises StreamCut where this process lets go of a run that isn't over: it goes on elsewhere."""
     async for event in state.engine.tail(run.organization_id, run, after_seq=after_seq):
+        if event is not None and event.terminal and event.data.get("status") not in TERMINAL:
+            raise StreamCut
         yield event
 
 
 def _wait(state: AppState, run: Run, *, cancel_on_disconnect: bool) -> Response:
     """The values a run ends with, after white space that keeps the connection open while it works."""
-    result = asyncio.ensure_future(_result(state, run))
 
     async def body() -> AsyncGenerator[bytes, None]:
+        result = asyncio.ensure_future(_result(state, run))
         try:
             while not result.done():
                 await asyncio.wait({result}, timeout=KEEP_ALIVE_SECONDS)
@@ -308,6 +321,7 @@ def _wait(state: AppState, run: Run, *, cancel_on_disconnect: bool) -> Response:
 async def _result(state: AppState, run: Run) -> bytes:
     """The last values the root graph showed; `{__error__}` for a run that failed, `{__interrupt__}` for one that waits."""
     values: Any = None
+    error: Any = None
     interrupts: list[Any] = []
     keys = _keys(state, run)
     try:
@@ -316,15 +330,17 @@ async def _result(state: AppState, run: Run) -> bytes:
                 if event is None:
                     continue
                 if event.method == "error":
-                    return dumps({"__error__": error_data(event.data)})
-                if event.ns or not isinstance(event.data, dict):
+                    error = error_data(event.data)
+                elif event.ns or not isinstance(event.data, dict):
                     continue
-                if event.method == "values":
+                elif event.method == "values":
                     values = event.data
                 elif event.method == "updates":
                     interrupts.extend(event.data.get("__interrupt__") or ())
     except ConsiliumError as failed:
         return dumps({"__error__": error_json(failed)})
+    if error is not None:
+        return dumps({"__error__": error})
     if values is None:
         values = await state.engine.values(run.organization_id, run)
     shown = only(values, keys)

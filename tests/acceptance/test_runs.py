@@ -32,7 +32,9 @@ async def test_a_cancelled_run_leaves_nothing_open(serving: Serving, owner_dsn: 
             client = server.sdk()
             thread = await client.threads.create()
             run = await client.runs.create(thread["thread_id"], "supervisor", input=MESSAGES)
-            async for part in client.runs.join_stream(thread["thread_id"], run["run_id"], stream_mode=["messages-tuple"]):
+            async for part in client.runs.join_stream(
+                thread["thread_id"], run["run_id"], stream_mode=["messages-tuple"]
+            ):
                 if part.event == "messages":
                     break
             await client.runs.cancel(thread["thread_id"], run["run_id"], wait=True)

@@ -29,7 +29,9 @@ BODIES: dict[str, Any] = {
     "POST /threads/{thread_id}/runs/wait": {"json": {"assistant_id": "supervisor", "input": MESSAGES}},
     "POST /threads/{thread_id}/state": {"json": {"values": MESSAGES}},
     "POST /threads/{thread_id}/history": {"json": {}},
-    "POST /threads/{thread_id}/state/checkpoint": {"json": {"checkpoint": {"checkpoint_id": "1f0c5e8c-0000-6000-8000-000000000000"}}},
+    "POST /threads/{thread_id}/state/checkpoint": {
+        "json": {"checkpoint": {"checkpoint_id": "1f0c5e8c-0000-6000-8000-000000000000"}}
+    },
     "PATCH /threads/{thread_id}": {"json": {"metadata": {"title": "mine now"}}},
     "PUT /v1/documents/{document_id}": {"files": {"file": ("a.md", b"# Other", "text/markdown")}},
     "PATCH /v1/notes/{note_id}": {"json": {"text": "mine now"}},
@@ -92,7 +94,11 @@ async def test_a_foreign_id_answers_as_a_missing_one(server: Served) -> None:
 
 
 async def test_a_member_sees_only_conversations_of_its_own(server: Served) -> None:
-    ann, bob, boss = server.sdk(user="ann", role="member"), server.sdk(user="bob", role="member"), server.sdk(user="eve")
+    ann, bob, boss = (
+        server.sdk(user="ann", role="member"),
+        server.sdk(user="bob", role="member"),
+        server.sdk(user="eve"),
+    )
     thread = await ann.threads.create()
     assert await bob.threads.search() == []
     assert [found["thread_id"] for found in await boss.threads.search()] == [thread["thread_id"]]

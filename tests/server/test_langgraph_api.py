@@ -164,7 +164,11 @@ async def test_a_stream_has_its_modes_in_order_and_can_be_taken_up_again(client:
     thread_id = thread["thread_id"]
     parts = await collected(
         client.runs.stream(
-            thread_id, "supervisor", input=QUESTION, stream_mode=EVERYTHING, stream_subgraphs=True,
+            thread_id,
+            "supervisor",
+            input=QUESTION,
+            stream_mode=EVERYTHING,
+            stream_subgraphs=True,
             on_run_created=created.append,
         )  # fmt: skip
     )
@@ -388,7 +392,9 @@ async def test_a_wrong_body_is_named(server: Served, change: dict[str, Any], fie
 async def test_too_much_text_is_refused(server: Served) -> None:
     text = "x" * (server.settings.max_message_chars + 1)
     async with server.http() as http:
-        answer = await http.post("/runs/wait", json={**BASE, "input": {"messages": [{"role": "user", "content": text}]}})
+        answer = await http.post(
+            "/runs/wait", json={**BASE, "input": {"messages": [{"role": "user", "content": text}]}}
+        )
     assert answer.status_code == 413
     assert answer.json()["details"]["limit"] == server.settings.max_message_chars
 
@@ -398,7 +404,12 @@ async def test_too_much_text_is_refused(server: Served) -> None:
     [
         "What was the conversion rate of the spring campaign?",
         [["user", "What was the conversion rate of the spring campaign?"]],
-        [{"type": "human", "content": [{"type": "text", "text": "What was the conversion rate of the spring campaign?"}]}],
+        [
+            {
+                "type": "human",
+                "content": [{"type": "text", "text": "What was the conversion rate of the spring campaign?"}],
+            }
+        ],
         {"role": "user", "content": "What was the conversion rate\u0000 of the spring campaign?", "id": "mine"},
     ],
 )
