@@ -177,7 +177,7 @@ async def test_a_limit_ends_in_an_honest_answer(
             assert "this is what I have" in str(values["messages"][-1]["content"])
             assert values["messages"][-1]["response_metadata"]["stop_reason"] == reason
             if reason == "max_tool_errors":
-                told = json.loads([m for m in values["messages"] if m["type"] == "tool"][0]["content"])
+                told = json.loads(next(m for m in values["messages"] if m["type"] == "tool")["content"])
                 assert told["status"] == "error"
                 assert told["error"]["code"] == "invalid_tool_arguments"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import httpx
@@ -68,7 +69,7 @@ async def test_a_client_that_comes_back_gets_the_rest(serving: Serving, owner_ds
     with psycopg.connect(owner_dsn) as conn:
         rows = conn.execute("SELECT seq_first, seq_last, terminal FROM run_events ORDER BY seq_first").fetchall()
     assert rows[0][0] == 1
-    assert all(before[1] + 1 == after[0] for before, after in zip(rows, rows[1:], strict=False))
+    assert all(before[1] + 1 == after[0] for before, after in itertools.pairwise(rows))
     assert [row[2] for row in rows].count(True) == 1
 
 

@@ -52,7 +52,7 @@ async def studio(tmp_path: Path) -> AsyncIterator[str]:
     port = free_port()
     command = [sys.executable, "-m", "langgraph_cli", "dev", "--no-browser", "--no-reload", "--port", str(port)]
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=log, stderr=log)  # noqa: ASYNC220
+        process = subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}"
     try:
         async with httpx.AsyncClient() as http:

@@ -291,7 +291,7 @@ async def test_stopping_gives_a_version_back(index: KnowledgeIndex, manager: Ide
     queue = IngestQueue(index, workers=1)
     await queue.start()
     async with asyncio.timeout(20):
-        while (await index.documents.get(manager.organization_id, document.document_id)).status == "pending":  # noqa: ASYNC110
+        while (await index.documents.get(manager.organization_id, document.document_id)).status == "pending":
             await asyncio.sleep(0)
     await queue.stop()
     left = await index.documents.get(manager.organization_id, document.document_id)

@@ -396,7 +396,7 @@ async def provider() -> AsyncIterator[tuple[IdentityProvider, str]]:
     app = Starlette(routes=[Route("/keys", made.answer)])
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
     running = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110
+    while not server.started:
         await asyncio.sleep(0.01)
     yield made, f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/keys"
     server.should_exit = True

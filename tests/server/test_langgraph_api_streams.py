@@ -206,7 +206,9 @@ async def stalled(
 
 async def until(condition: Any) -> None:
     async with asyncio.timeout(20):
-        while not await condition():
+        while True:
+            if await condition():
+                return
             await asyncio.sleep(0.02)
 
 
@@ -259,21 +261,24 @@ async def test_a_run_given_back_cuts_its_streams_without_an_end(stalled: tuple[S
     async with server.http() as http:
         path = await begin(http)
 
-        async def follow(url: str) -> bytes:
+        async def follow(url: str, underway: asyncio.Event) -> bytes:
+            """What came before the connection was cut."""
             read = b""
             async with http.stream("GET", url) as answer:
-                with pytest.raises(httpx.RemoteProtocolError):
-                    async for chunk in answer.aiter_bytes():
-                        read += chunk
-            return read
+                chunks = answer.aiter_bytes()
+                try:
+                    while True:
+                        underway.set()
+                        read += await anext(chunks)
+                except httpx.RemoteProtocolError:
+                    return read
 
-        following = [asyncio.create_task(follow(f"{path}/stream")), asyncio.create_task(follow(f"{path}/join"))]
-        while server.state.engine is not None and not all(task.get_coro().cr_await for task in following):  # type: ignore[union-attr]
-            await asyncio.sleep(0)
-        async with http.stream("GET", f"{path}/stream") as answer:  # by now the two before it are being served
-            async for line in answer.aiter_lines():
-                if line == "event: messages":
-                    break
+        begun = [asyncio.Event(), asyncio.Event()]
+        following = [
+            asyncio.create_task(follow(f"{path}/{what}", underway))
+            for what, underway in zip(("stream", "join"), begun, strict=True)
+        ]
+        await asyncio.gather(*(underway.wait() for underway in begun))
         await server.state.engine.stop()
         streamed, joined = await asyncio.gather(*following)
         assert b"event: messages" in streamed
