@@ -106,6 +106,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             services.children,
             saver,
             services.quota,
+            threads,
             lease_seconds=settings.lease_seconds,
             flush_seconds=settings.flush_seconds,
             turn_seconds=settings.limits.turn_seconds,

@@ -306,10 +306,7 @@ class Engine:
         structlog.contextvars.bind_contextvars(trace_id=run.trace_id, run_id=run.run_id)
         set_trace_id(run.trace_id)
         try:
-            following = await self._executor.execute(held, claim_next=not self._stopping)
-            if run.kwargs.get("ephemeral") and held.ending != "release":
-                await self._threads.delete(_owner(run), run.thread_id)
-            return following
+            return await self._executor.execute(held, claim_next=not self._stopping)
         finally:
             self._live.pop(run.run_id, None)
             held.log.close()
@@ -326,11 +323,6 @@ class Engine:
             except (OperationalError, PoolTimeout) as lost:
                 log.warning("the queue can't be read", error=type(lost).__name__)
             await asyncio.sleep(POLL_SECONDS)
-
-
-def _owner(run: Run) -> Identity:
-    """The run's user, as far as deleting its own thread goes."""
-    return Identity(run.organization_id, run.kwargs.get("organization_name", ""), run.user_id, frozenset({"member"}))
 
 
 def _context(run: Run) -> RunContext:

@@ -15,6 +15,7 @@ from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
 from domain.errors import ConsiliumError, RunCancelled, StaleFence
+from domain.identity import Identity
 from domain.runs import Run, RunStatus
 from domain.tools import ToolFailure, ToolResult
 from graphs.build import Graphs
@@ -27,6 +28,7 @@ from storage.children import Children
 from storage.events import Events
 from storage.quota import QuotaLedger
 from storage.saver import Acting, TenantSaver, acting_for, checkpoint_thread, write_pending
+from storage.threads import Threads
 
 log = structlog.get_logger(__name__)
 
@@ -87,6 +89,7 @@ class Executor:
         children: Children,
         saver: TenantSaver,
         quota: QuotaLedger,
+        threads: Threads,
         *,
         lease_seconds: float,
         flush_seconds: float,
@@ -98,6 +101,7 @@ class Executor:
         self._children = children
         self._saver = saver
         self._quota = quota
+        self._threads = threads
         self._lease_seconds = lease_seconds
         self._flush_seconds = flush_seconds
         self._turn_seconds = turn_seconds
@@ -139,6 +143,8 @@ class Executor:
         following = await self._jobs.finish(
             held.claim, run.thread_id, outcome.status, stored, error=outcome.error, claim_next=claim_next
         )
+        if run.kwargs.get("ephemeral"):
+            await self._threads.delete(_owner(run), run.thread_id)
         # Readers learn of the end once it is recorded, so that what they ask next sees it.
         held.log.append("end", (), end, terminal=True)
         return following
@@ -279,6 +285,11 @@ def run_config(run: Run) -> RunnableConfig:
         "tags": list(asked.get("tags") or []),
         "metadata": {"run_id": run.run_id, "graph_id": run.graph_id, "assistant_id": run.assistant_id},
     }
+
+
+def _owner(run: Run) -> Identity:
+    """The run's user, as far as deleting its own thread goes."""
+    return Identity(run.organization_id, run.kwargs.get("organization_name", ""), run.user_id, frozenset({"member"}))
 
 
 def _closed(call: dict[str, Any], language: str) -> ToolMessage:
