@@ -114,14 +114,6 @@ async def delete_thread(state: StateDep, caller: CallerDep, thread_id: str) -> R
     return Response(status_code=204)
 
 
-@router.get("/threads/{thread_id}/children")
-async def thread_children(state: StateDep, caller: CallerDep, thread_id: str) -> Response:
-    """Ours: the child conversations a thread opened, oldest first, without their values."""
-    thread = await state.threads.get(caller, thread_id)
-    children = await state.threads.children(caller.organization_id, thread.thread_id)
-    return json_response([thread_json(child, values=None) for child in children])
-
-
 @router.get("/threads/{thread_id}/state")
 async def thread_state(state: StateDep, caller: CallerDep, thread_id: str, subgraphs: bool = False) -> Response:
     """The newest state; with `subgraphs` that of running subgraphs inside its tasks."""
