@@ -118,6 +118,11 @@ class JobEngine:
             return await self.accept(new, claim=claim)
         except _Repeated:
             return await self.accept(new, claim=claim)
+        except Conflict:
+            if new.idempotency_key is None:
+                raise
+            # the run that makes the thread busy may be the one of the same request, committed while we waited for the thread
+            return await self.accept(new, claim=claim)
 
     async def _by_key(self, conn: Connection, new: Submission) -> Run | None:
         cursor = await conn.execute(
@@ -252,6 +257,8 @@ class JobEngine:
         Raises StaleFence, having changed nothing, where the run was taken over.
         """
         async with self._db.tenant(claim.organization_id) as conn:
+            # the thread before the run, as in cancel: the other way round they would deadlock
+            await conn.execute(Q["lock_thread"].encode(), {"thread_id": thread_id})
             cursor = await conn.execute(
                 Q["finish"].encode(),
                 {
@@ -297,6 +304,9 @@ class JobEngine:
                 first = int(last["last_seq"]) + 1 if last else 1
                 numbered = [(first + n, event) for n, (_, event) in enumerate(log)]
                 await events.append(conn, organization_id, run.thread_id, run.run_id, numbered, terminal=True)
+                # one that was given back to the queue may have left some open
+                await tool_calls.abandon(conn, run.run_id, _abandoned("interrupted"))
+                await children.fail_waiting(conn, run.thread_id)
                 await self._settle(conn, run.thread_id, "interrupted")
         return "interrupted"
 

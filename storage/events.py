@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 from domain.errors import StaleFence
 from domain.ids import OrganizationId, RunId, ThreadId
 from storage.database import Connection, Database
+from storage.fence import fenced
 from storage.queries import load
 
 Q = load("events")
@@ -70,9 +71,11 @@ class Events:
         events: list[tuple[int, dict[str, Any]]],
     ) -> None:
         """One flush in its own fenced transaction. Raises StaleFence."""
-        async with self._db.tenant(organization_id) as conn:
-            await conn.execute(RUNS["assert_fence"].encode(), [run_id, fence])
-            await append(conn, organization_id, thread_id, run_id, events, terminal=False)
+        with fenced(run_id):
+            async with self._db.tenant(organization_id) as conn:
+                # The thread is locked before the run, as everywhere: the other way round a cancel would deadlock with this.
+                await append(conn, organization_id, thread_id, run_id, events, terminal=False)
+                await conn.execute(RUNS["assert_fence"].encode(), [run_id, fence])
 
     async def last_seq(self, organization_id: OrganizationId, thread_id: ThreadId) -> int:
         """The thread's last sequence number; 0 where nothing was logged or the thread is gone."""

@@ -16,16 +16,16 @@ from typing import Any, cast
 
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from psycopg import AsyncCursor, DatabaseError
+from psycopg import AsyncCursor
 from psycopg.rows import DictRow, dict_row
 
 from domain.errors import ConsiliumError, StaleFence
 from domain.ids import OrganizationId, RunId, ThreadId
 from storage.database import SET_TENANT, Pool
+from storage.fence import fenced
 from storage.queries import load
 
 Q = load("runs")
-FENCE_LOST = "CN001"
 
 
 @dataclass(slots=True)
@@ -85,17 +85,16 @@ async def write_pending(pool: Pool, acting: Acting) -> None:
         if not taken:
             return
         try:
-            async with pool.connection() as conn, conn.pipeline(), conn.cursor(binary=True) as cursor:
-                await conn.execute(SET_TENANT, [acting.organization_id])
-                await conn.execute(Q["assert_fence"].encode(), [acting.run_id, acting.fence])
-                for query, rows in taken:
-                    for row in rows:
-                        await cursor.execute(query.encode(), row)
-        except DatabaseError as refused:
-            if refused.sqlstate != FENCE_LOST:
-                raise
+            with fenced(acting.run_id):
+                async with pool.connection() as conn, conn.pipeline(), conn.cursor(binary=True) as cursor:
+                    await conn.execute(SET_TENANT, [acting.organization_id])
+                    await conn.execute(Q["assert_fence"].encode(), [acting.run_id, acting.fence])
+                    for query, rows in taken:
+                        for row in rows:
+                            await cursor.execute(query.encode(), row)
+        except StaleFence:
             acting.pending.clear()
-            raise StaleFence(f"Run {acting.run_id} is held by another process.", run_id=acting.run_id) from refused
+            raise
         del acting.pending[: len(taken)]
 
 

@@ -104,8 +104,9 @@ async def wait_stateless_run(
 
 
 @router.post("/runs/cancel")
-async def cancel_runs(state: StateDep, caller: CallerDep, body: RunsCancel) -> Response:
+async def cancel_runs(state: StateDep, caller: CallerDep, body: RunsCancel, action: str = "interrupt") -> Response:
     """End several runs of one thread."""
+    _only_interrupt(action)
     thread = await state.threads.get(caller, str(body.thread_id))
     for run_id in body.run_ids:
         run = await state.engine.get_run(caller.organization_id, thread.thread_id, RunId(str(run_id)))
@@ -151,8 +152,7 @@ async def cancel_run(
     state: StateDep, caller: CallerDep, thread_id: str, run_id: str, wait: bool = False, action: str = "interrupt"
 ) -> Response:
     """End a run, keeping what it did. 202 at once, or with `wait` the thread's values once it has ended."""
-    if action != "interrupt":
-        raise InvalidInput("action", "only 'interrupt' is served", supported=["interrupt"])
+    _only_interrupt(action)
     run = await _found(state, caller, thread_id, run_id)
     await state.engine.cancel(caller.organization_id, run, wait=wait)
     if not wait:
@@ -226,6 +226,11 @@ async def _submit(state: AppState, caller: Identity, thread_id: str | None, body
 async def _found(state: AppState, caller: CallerDep, thread_id: str, run_id: str) -> Run:
     thread = await state.threads.get(caller, thread_id)
     return await state.engine.get_run(caller.organization_id, thread.thread_id, RunId(run_id))
+
+
+def _only_interrupt(action: str) -> None:
+    if action != "interrupt":
+        raise InvalidInput("action", "only 'interrupt' is served", supported=["interrupt"])
 
 
 def _path(run: Run) -> str:

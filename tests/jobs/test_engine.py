@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from psycopg import connect
 
 from domain.errors import Conflict, NotFound, StaleFence
 from domain.ids import OrganizationId, RunId, ThreadId, ToolCallId, UserId, new_id
@@ -14,6 +15,7 @@ from domain.runs import RunStatus
 from jobs.engine import Claim, JobEngine, Submission, fingerprint
 from storage.children import Children
 from storage.database import Database
+from storage.events import Events
 from storage.runs import Runs
 from storage.tool_calls import ToolCalls
 
@@ -488,3 +490,91 @@ async def test_a_run_in_the_queue_is_cancelled_although_it_had_begun(
     run = await Runs(db).get(new.organization_id, new.thread_id, new.run_id)
     assert await two.cancel(new.organization_id, run, ended(0, "interrupted")) == "interrupted"
     assert await one.claim_next() is None
+
+
+async def test_50_duplicate_submits_that_reject_a_busy_thread_are_one_run(
+    replicas: Replicas, submission: Make, look: Look
+) -> None:
+    """Those that waited for the thread find it busy with the run of their own request, which is no conflict."""
+    first = submission()
+    claim = await held(replicas[0], first)
+    await replicas[0].finish(claim, first.thread_id, "success", ended(1), claim_next=False)
+    made = [
+        submission(first.thread_id, create_thread=False, multitask_strategy="reject", idempotency_key="k")
+        for _ in range(50)
+    ]
+    answers = await asyncio.gather(*(replicas[n % 2].submit(new, claim=False) for n, new in enumerate(made)))
+    assert len({answer.run.run_id for answer in answers}) == 1
+    with pytest.raises(Conflict):
+        await replicas[0].submit(
+            submission(first.thread_id, multitask_strategy="reject", idempotency_key="other"), claim=False
+        )
+    assert look("SELECT count(*) AS n FROM runs") == [{"n": 2}]
+
+
+async def test_a_list_of_runs_is_in_the_order_of_execution(
+    replicas: Replicas, submission: Make, look: Look, db: Database
+) -> None:
+    thread_id = ThreadId(new_id())
+    made = [submission(thread_id) for _ in range(20)]
+    await asyncio.gather(*(replicas[n % 2].accept(new, claim=False) for n, new in enumerate(made)))
+    queued = look("SELECT args->>'run_id' AS run_id FROM procrastinate_jobs ORDER BY id DESC")
+    listed = await Runs(db).list(made[0].organization_id, thread_id, limit=50, offset=0)
+    assert [run.run_id for run in listed] == [row["run_id"] for row in queued]
+
+
+async def test_a_cancelled_run_that_had_begun_leaves_nothing_open(
+    replicas: Replicas, submission: Make, look: Look, db: Database
+) -> None:
+    new = submission()
+    claim = await held(replicas[0], new)
+    await open_call_and_child(db, new)
+    await replicas[0].release(claim)
+    run = await Runs(db).get(new.organization_id, new.thread_id, new.run_id)
+    assert await replicas[1].cancel(new.organization_id, run, ended(0, "interrupted")) == "interrupted"
+    [call] = look("SELECT status, result FROM tool_calls")
+    assert (call["status"], call["result"]["error"]["code"]) == ("failed", "cancelled")
+    assert look("SELECT child_status FROM threads WHERE child_status IS NOT NULL") == [{"child_status": "failed"}]
+
+
+async def test_events_of_one_who_lost_the_run_are_refused(
+    replicas: Replicas, submission: Make, look: Look, db: Database
+) -> None:
+    new = submission()
+    stale = await held(replicas[0], new)
+    await replicas[0].release(stale)
+    before = everything(look)
+    with pytest.raises(StaleFence):
+        await Events(db).append(new.organization_id, new.thread_id, new.run_id, stale.fence, ended(1))
+    assert everything(look) == before
+
+
+@pytest.mark.parametrize("verb", ["finish", "append"])
+async def test_a_cancel_during_a_write_of_the_run_is_no_deadlock(
+    replicas: Replicas, submission: Make, look: Look, db: Database, owner_dsn: str, verb: str
+) -> None:
+    """Both want the run and its thread. The run is kept locked until both wait, the writer first."""
+    one, two = replicas
+    new = submission()
+    claim = await held(one, new)
+    run = await Runs(db).get(new.organization_id, new.thread_id, new.run_id)
+
+    async def waiting(number: int) -> None:
+        blocked = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        while len(look(blocked)) < number:
+            await asyncio.sleep(0.01)
+
+    with connect(owner_dsn) as keeper:
+        keeper.execute("SELECT FROM runs FOR UPDATE")
+        if verb == "finish":
+            write = one.finish(claim, new.thread_id, "success", ended(1), claim_next=False)
+        else:
+            write = Events(db).append(new.organization_id, new.thread_id, new.run_id, claim.fence, ended(1))
+        writer = asyncio.create_task(write)
+        await waiting(1)
+        canceller = asyncio.create_task(two.cancel(new.organization_id, run, ended(0, "interrupted")))
+        await waiting(2)
+        keeper.rollback()
+    assert await writer is None
+    assert await canceller == "running"
+    assert last_seq(look, new.thread_id) == 2

@@ -70,17 +70,36 @@ class Qualified(TenantSaver):
 BASE = {"put", "put_writes", "get_tuple", "list", "delete_thread"}
 
 
-async def test_conformance_under_row_level_security(db: Database, organization: OrganizationId) -> None:
-    @checkpointer_test(name="TenantSaver")
-    async def tenant_saver() -> AsyncGenerator[TenantSaver, None]:
-        saver = Qualified(db.pool)
-        saver.organization_id = organization
-        with acting_for(organization):
+@pytest.mark.parametrize("fenced", [False, True], ids=["at once", "written behind under a fence"])
+async def test_conformance_under_row_level_security(
+    db: Database, organization: OrganizationId, owner_dsn: str, fenced: bool
+) -> None:
+    run = running(owner_dsn, organization, ThreadId(new_id()), fence=1) if fenced else None
+    with acting_for(organization, run, 1 if fenced else None):
+
+        @checkpointer_test(name="TenantSaver")
+        async def tenant_saver() -> AsyncGenerator[TenantSaver, None]:
+            saver = Qualified(db.pool)
+            saver.organization_id = organization
             yield saver
 
-    with acting_for(organization):
         report = await validate(tenant_saver, capabilities=BASE)
     assert report.passed_all_base(), report.to_dict()
+
+
+def running(owner_dsn: str, organization: OrganizationId, thread: ThreadId, *, fence: int) -> RunId:
+    """A run on a thread of its own that is held with this fence."""
+    run = RunId(new_id())
+    with psycopg.connect(owner_dsn) as conn:
+        conn.execute(
+            "INSERT INTO threads (thread_id, organization_id, user_id) VALUES (%s, %s, 'u')", [thread, organization]
+        )
+        conn.execute(
+            "INSERT INTO runs (run_id, organization_id, thread_id, user_id, assistant_id, graph_id, trace_id, status, fence) "
+            "VALUES (%s, %s, %s, 'u', gen_random_uuid(), 'g', 't', 'running', %s)",
+            [run, organization, thread, fence],
+        )
+    return run
 
 
 async def put(saver: TenantSaver, organization: OrganizationId, thread: ThreadId) -> RunnableConfig:
@@ -104,16 +123,8 @@ async def test_another_organisation_reads_and_writes_nothing(
 
 
 async def test_a_stale_fence_writes_nothing(db: Database, organization: OrganizationId, owner_dsn: str) -> None:
-    saver, thread, run = TenantSaver(db.pool), ThreadId(new_id()), RunId(new_id())
-    with psycopg.connect(owner_dsn) as conn:
-        conn.execute(
-            "INSERT INTO threads (thread_id, organization_id, user_id) VALUES (%s, %s, 'u')", [thread, organization]
-        )
-        conn.execute(
-            "INSERT INTO runs (run_id, organization_id, thread_id, user_id, assistant_id, graph_id, trace_id, status, fence) "
-            "VALUES (%s, %s, %s, 'u', gen_random_uuid(), 'g', 't', 'running', 2)",
-            [run, organization, thread],
-        )
+    saver, thread = TenantSaver(db.pool), ThreadId(new_id())
+    run = running(owner_dsn, organization, thread, fence=2)
     with acting_for(organization, run, 1) as stale:
         written = await put(saver, organization, thread)
         with pytest.raises(StaleFence):

@@ -34,6 +34,8 @@ class Reply:
     completion_tokens: int = 5
     finish: str | None = None
     """None: 'tool_calls' where there are calls, else 'stop'."""
+    stall_after: int | None = None
+    """The stream falls silent after so many chunks, until the client leaves."""
 
     @property
     def finish_reason(self) -> str:

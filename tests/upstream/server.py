@@ -105,6 +105,8 @@ class Upstream:
             await _fail(planned, send)
             return
         reply = self.policy(request)
+        if reply.stall_after is not None:
+            planned = Planned("stall", reply.stall_after, None)
         model = request.get("model", "scripted")
         fault: Any = planned.fault if planned else None
         if path.endswith("/chat/completions"):
