@@ -22,7 +22,7 @@ from domain.settings import load_settings
 from server.auth import issue_token
 from storage import embedded
 
-ROUNDS, SINGLE, AT_ONCE, TURNS = 4, 12, 16, 48
+ROUNDS, SINGLE, AT_ONCE, TURNS = 4, 12, 16, 32
 QUESTION = "Tell me something about the weather at sea, please."
 
 
