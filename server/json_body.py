@@ -68,6 +68,7 @@ def _integer(digits: str) -> int:
 
 def _float(digits: str) -> float:
     value = float(digits)
-    if not math.isfinite(value):
+    # jsonb writes a float without its exponent: a huge one would come back as a whole number beyond 64 bits
+    if not math.isfinite(value) or abs(value) >= _LIMIT:
         raise InvalidInput("body", "has a number beyond 64 bits")
     return value

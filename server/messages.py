@@ -82,9 +82,12 @@ def _message(item: Any, field: str, removable: bool, seed: str | None) -> dict[s
         "id": clean(identifier) if identifier else _fresh_id(seed, field),
         **{key: clean_json(item[key]) for key in _KEPT if item.get(key) is not None},
     }
+    calls = message.get("tool_calls", [])
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        raise InvalidInput(f"{field}.tool_calls", "must be a list of objects with name, args and id")
     try:
         convert_to_messages([message])
-    except (ValueError, TypeError, KeyError) as bad:
+    except (ValueError, TypeError, KeyError, AttributeError) as bad:
         raise InvalidInput(field, _reason(bad)) from bad
     return message
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, get_args
 
 from domain.errors import InvalidInput
+from domain.skills import Orchestration
 from domain.text import clean_json
 from server.engine.contract import RunRequest
 from server.messages import canonical_messages
@@ -18,6 +20,10 @@ RESERVED = frozenset(
 )
 """Keys of `configurable` that are the server's to set; a client's are left out, as are those that begin with '__'."""
 
+MODES = ("chat", "answer")
+"""The modes of a run that are served."""
+MAX_NAME_CHARS = 300
+
 
 def run_request(graphs: Graphs, body: RunCreate, *, max_message_chars: int, seed: str | None = None) -> RunRequest:
     """What the body asks to run. Messages without an id get one; with `seed` always the same for the same body.
@@ -28,11 +34,17 @@ def run_request(graphs: Graphs, body: RunCreate, *, max_message_chars: int, seed
     config = body.config
     if body.input is not None and body.command is not None:
         raise InvalidInput("command", "can't be sent together with input; send one of them")
+    if body.checkpoint is not None and body.checkpoint.checkpoint_ns:
+        raise InvalidInput(
+            "checkpoint.checkpoint_ns", "must be empty: a run goes on from the thread, not from inside it"
+        )
+    _check_behaviour(config.configurable if config else {}, "config.configurable")
+    _check_behaviour(body.context or {}, "context")
     return RunRequest(
         assistant_id=assistant,
         graph_id=graph_id,
         input=_input(body.input, max_message_chars, seed),
-        command=_command(body, max_message_chars, seed),
+        command=_command(graphs[graph_id], body, max_message_chars, seed),
         config=_config(body),
         context=clean_json(body.context or {}),
         metadata=clean_json({**(config.metadata if config else {}), **(body.metadata or {})}),
@@ -56,13 +68,26 @@ def _input(given: dict[str, Any] | None, max_chars: int, seed: str | None) -> di
     return {"messages": canonical_messages(given["messages"], "input.messages", max_chars=max_chars, seed=seed)}
 
 
-def _command(body: RunCreate, max_chars: int, seed: str | None) -> dict[str, Any] | None:
+def _check_behaviour(asked: Mapping[str, Any], field: str) -> None:
+    """How a run is to behave, in what is otherwise the client's own to fill."""
+    for name in ("provider", "model"):
+        value = asked.get(name)
+        if value is not None and not (isinstance(value, str) and len(value) <= MAX_NAME_CHARS):
+            raise InvalidInput(f"{field}.{name}", f"must be a string of at most {MAX_NAME_CHARS} characters")
+    for name, served in (("mode", MODES), ("orchestration", get_args(Orchestration))):
+        if asked.get(name) is not None and asked[name] not in served:
+            raise InvalidInput(f"{field}.{name}", f"must be one of {', '.join(served)}", supported=served)
+
+
+def _command(graph: Graph, body: RunCreate, max_chars: int, seed: str | None) -> dict[str, Any] | None:
     if body.command is None:
         return None
     sent = {key: clean_json(getattr(body.command, key)) for key in body.command.model_fields_set}
     command = {key: value for key, value in sent.items() if value is not None}
     if not command:
         raise InvalidInput("command", "must have one of resume, update, goto")
+    goto = command.get("goto")
+    _nodes(graph, [goto] if isinstance(goto, str) else goto, "command.goto")
     update = command.get("update")
     if update is not None:
         if set(update) - {"messages"}:

@@ -8,8 +8,10 @@ from typing import Any
 from langgraph.errors import EmptyInputError, InvalidUpdateError
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import StateSnapshot
+from pydantic import TypeAdapter, ValidationError
 
 from domain.errors import Conflict, InvalidInput, NotFound
+from domain.knowledge import SourceCitation
 from domain.runs import Thread
 from server.messages import canonical_messages, revive
 from server.render.serialize import SnapshotRenderer, interrupt_json, only
@@ -17,6 +19,7 @@ from storage.saver import acting_for, checkpoint_thread
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 Graphs = Mapping[str, Graph]
+_CITATIONS = TypeAdapter(list[SourceCitation])
 
 
 def public_keys(graph: Graph) -> frozenset[str]:
@@ -37,15 +40,25 @@ class ThreadStates:
         graph_id = (root or thread).metadata.get("graph_id")
         return self._graphs.get(str(graph_id)) or next(iter(self._graphs.values()))
 
-    async def latest(self, thread: Thread, graph: Graph, *, subgraphs: bool = False) -> StateSnapshot:
-        """The newest state; of a thread that never ran, one without values."""
-        with acting_for(thread.organization_id):
-            return await graph.aget_state(_config(thread), subgraphs=subgraphs)
+    async def latest(
+        self, thread: Thread, graph: Graph, *, checkpoint_ns: str = "", subgraphs: bool = False
+    ) -> StateSnapshot:
+        """The newest state; of a thread that never ran, one without values. Raises NotFound for a namespace without any."""
+        try:
+            with acting_for(thread.organization_id):
+                snapshot = await graph.aget_state(_config(thread, checkpoint_ns=checkpoint_ns), subgraphs=subgraphs)
+        except ValueError as unknown:
+            raise NotFound("namespace", checkpoint_ns, thread_id=thread.thread_id) from unknown
+        if checkpoint_ns and snapshot.metadata is None:
+            raise NotFound("namespace", checkpoint_ns, thread_id=thread.thread_id)
+        return snapshot
 
     async def at(
         self, thread: Thread, graph: Graph, checkpoint_id: str, *, checkpoint_ns: str = "", subgraphs: bool = False
     ) -> StateSnapshot:
         """The state at a checkpoint. Raises NotFound."""
+        if "\x00" in checkpoint_id:  # no checkpoint has one, and the database takes none
+            raise NotFound("checkpoint", checkpoint_id, thread_id=thread.thread_id)
         with acting_for(thread.organization_id):
             config = _config(thread, checkpoint_id=checkpoint_id, checkpoint_ns=checkpoint_ns)
             snapshot = await graph.aget_state(config, subgraphs=subgraphs)
@@ -100,6 +113,11 @@ class ThreadStates:
                 id=thread.thread_id,
             )
         change = self._change(values, public_keys(graph))
+        # LangGraph would begin a new history at a checkpoint or a namespace that isn't there
+        if checkpoint_id is not None:
+            await self.at(thread, graph, checkpoint_id, checkpoint_ns=checkpoint_ns)
+        elif checkpoint_ns:
+            await self.latest(thread, graph, checkpoint_ns=checkpoint_ns)
         config = _config(thread, checkpoint_id=checkpoint_id, checkpoint_ns=checkpoint_ns)
         try:
             with acting_for(thread.organization_id):
@@ -130,11 +148,22 @@ class ThreadStates:
                 change["messages"], "values.messages", max_chars=self._max_chars, removable=True
             )
             change["messages"] = revive(checked)
+        if "citations" in change:
+            change["citations"] = _citations(change["citations"])
         return change
 
     def render(self, thread: Thread, graph: Graph, states: StateSnapshot | list[StateSnapshot]) -> bytes:
         """JSON of a state or of several."""
         return SnapshotRenderer(thread, public_keys(graph)).dumps(states)
+
+
+def _citations(given: Any) -> list[dict[str, Any]]:
+    try:
+        return [one.model_dump(mode="json") for one in _CITATIONS.validate_python(given)]
+    except ValidationError as wrong:
+        first = wrong.errors(include_url=False)[0]
+        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        raise InvalidInput(f"values.citations{where}", first["msg"]) from wrong
 
 
 def _config(thread: Thread, *, checkpoint_id: str | None = None, checkpoint_ns: str = "") -> Any:

@@ -202,7 +202,7 @@ class Engine:
         ]
 
     async def _values_of(self, organization_id: OrganizationId, run: Run) -> dict[str, Any]:
-        """The state in which a run left its thread, from its last checkpoint."""
+        """The state in which a run left its thread, from its last checkpoint; from the thread's where it made none."""
         config = run_config(run)
         with acting_for(organization_id):
             async for saved in self._saver.alist(
@@ -211,7 +211,7 @@ class Engine:
                 limit=1,
             ):
                 return await self._state(run, saved.config["configurable"]["checkpoint_id"])
-        return {}
+            return await self._state(run, None)
 
     async def _state(self, run: Run, checkpoint_id: str | None) -> dict[str, Any]:
         configurable = dict(run_config(run)["configurable"])
@@ -334,8 +334,8 @@ def _context(run: Run) -> RunContext:
         run_id=run.run_id,
         thread_id=run.thread_id,
         trace_id=run.trace_id,
-        mode=asked.get("mode", "chat"),
-        orchestration=asked.get("orchestration", "graph"),
+        mode=asked.get("mode") or "chat",
+        orchestration=asked.get("orchestration") or "graph",
         provider=asked.get("provider"),
         model=asked.get("model"),
     )

@@ -10,11 +10,12 @@ import structlog
 from langchain_core.messages import ToolMessage
 from langchain_core.messages.utils import convert_to_messages
 from langchain_core.runnables import RunnableConfig
+from langgraph.errors import EmptyInputError, GraphRecursionError
 from langgraph.types import Command
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
-from domain.errors import ConsiliumError, RunCancelled, StaleFence
+from domain.errors import ConsiliumError, InvalidInput, RunCancelled, StaleFence
 from domain.identity import Identity
 from domain.runs import Run, RunStatus
 from domain.tools import ToolFailure, ToolResult
@@ -172,6 +173,14 @@ class Executor:
         except ConsiliumError as failed:
             log.warning("run failed", run_id=run.run_id, error_code=failed.code, error=failed.message)
             return Outcome("error", _error(failed, run))
+        except EmptyInputError:
+            return Outcome(
+                "error", _error(InvalidInput("input", "is needed: the thread has nothing to go on from"), run)
+            )
+        except GraphRecursionError:
+            steps = run_config(run)["recursion_limit"]
+            problem = f"{steps} supersteps were not enough for this turn; raise it or leave it out"
+            return Outcome("error", _error(InvalidInput("config.recursion_limit", problem), run))
         except Exception:  # recorded as the run's end; the trace goes to the log, not to the reader
             log.exception("run crashed", run_id=run.run_id)
             return Outcome("error", _error(ConsiliumError("An internal error ended the run."), run))

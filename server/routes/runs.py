@@ -28,6 +28,7 @@ from server.render.sse import (
     stream_modes,
 )
 from server.routes.assistants import chosen, json_response
+from server.routes.threads import states_of
 from server.run_requests import run_request
 from server.schemas import RunCreate, RunsCancel
 from server.states import public_keys
@@ -212,6 +213,8 @@ async def _submit(state: AppState, caller: Identity, thread_id: str | None, body
         if not is_uuid(thread_id):
             raise NotFound("thread", thread_id)
         target, ephemeral = ThreadId(thread_id.lower()), False
+    if asked.checkpoint_id is not None:
+        await _check_checkpoint(state, caller, thread_id, asked.graph_id, asked.checkpoint_id)
     return await state.engine.submit(
         caller,
         target,
@@ -221,6 +224,16 @@ async def _submit(state: AppState, caller: Identity, thread_id: str | None, body
         create_thread=thread_id is None or body.if_not_exists == "create",
         ephemeral=ephemeral,
     )
+
+
+async def _check_checkpoint(
+    state: AppState, caller: Identity, thread_id: str | None, graph_id: str, checkpoint_id: str
+) -> None:
+    """LangGraph would begin a new history at a checkpoint that isn't there, over the thread's own."""
+    if thread_id is None:
+        raise NotFound("checkpoint", checkpoint_id)
+    thread = await state.threads.get(caller, thread_id)
+    await states_of(state).at(thread, state.graphs[graph_id], checkpoint_id)
 
 
 async def _found(state: AppState, caller: CallerDep, thread_id: str, run_id: str) -> Run:

@@ -135,7 +135,9 @@ async def thread_state_at_checkpoint(state: StateDep, caller: CallerDep, thread_
     """The state at a checkpoint of the thread or of a subgraph in it; the newest one without `checkpoint_id`."""
     thread, states, graph = await _opened(state, caller, thread_id)
     if body.checkpoint.checkpoint_id is None:
-        return _state(states.render(thread, graph, await states.latest(thread, graph, subgraphs=body.subgraphs)))
+        ns = body.checkpoint.checkpoint_ns or ""
+        latest = await states.latest(thread, graph, checkpoint_ns=ns, subgraphs=body.subgraphs)
+        return _state(states.render(thread, graph, latest))
     snapshot = await states.at(
         thread,
         graph,
