@@ -39,6 +39,18 @@ class Price(BaseModel):
     completion_micro_usd: int = Field(ge=0)
 
 
+class Timeouts(BaseModel):
+    """How long a provider may take, in seconds. Keep-alives are silence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    connect: float = Field(5.0, gt=0, le=60)
+    first_token: float = Field(60.0, gt=0, le=3600)
+    """From asking to the first of the answer; a local server may load the model first."""
+    between_tokens: float = Field(30.0, gt=0, le=3600)
+    total: float = Field(600.0, gt=0, le=7200)
+
+
 class ModelSpec(BaseModel):
     """One model of a provider. `aliases` are bare names a request may use instead of provider/model."""
 
@@ -63,8 +75,13 @@ class ProviderSpec(BaseModel):
     """Where it is reached unless `base_url_env` says otherwise; None for a local server means it has to be said."""
     base_url_env: str | None = None
     api_key_env: str | None = None
+    echo_reasoning: bool = False
+    """Whether the model wants its own `reasoning_content` back while it works with tools."""
     api_key_required: bool = True
     """Whether the default `base_url` asks for a key. An address of the operator's own never does."""
+    timeouts: Timeouts = Timeouts()
+    max_concurrency: int | None = Field(None, ge=1)
+    """Calls under way at once in one process; None is unbounded."""
     default_model: str | None = None
     model_env: str | None = None
     defaults: Capabilities = Capabilities()
@@ -105,6 +122,10 @@ class Catalogue(BaseModel):
         if twice:
             raise ValueError(f"provider names must be unique; twice: {', '.join(twice)}")
         return self
+
+    def places(self) -> dict[str, int]:
+        """How many calls the bounded providers take at once."""
+        return {spec.name: spec.max_concurrency for spec in self.providers if spec.max_concurrency is not None}
 
     def provider(self, name: str) -> ProviderSpec | None:
         return next((spec for spec in self.providers if spec.name == name), None)

@@ -94,15 +94,29 @@ class InvalidJson(InvalidInput):
 
 
 class QuotaExceeded(ConsiliumError):
-    """The organisation's tokens for the day are used up. Repair: wait until `details.resets_at` or raise the limit."""
+    """The tokens of `details.scope` (organization, user or model) for the day are used up. Repair: wait until `details.resets_at` or raise the limit."""
 
     code = "quota_exceeded"
     status = 429
 
-    def __init__(self, *, limit: int, used: int, reserved: int, requested: int, resets_at: datetime) -> None:
+    def __init__(
+        self,
+        *,
+        limit: int,
+        used: int,
+        reserved: int,
+        requested: int,
+        resets_at: datetime,
+        scope: str = "organization",
+        subject: str | None = None,
+        waits: bool = False,
+    ) -> None:
+        whose = "" if subject is None else f" of {scope} '{subject[:200]}'"
         super().__init__(
-            f"The daily limit of {limit} tokens is used up ({used} used, {reserved} reserved, {requested} asked for); "
+            f"The daily limit{whose} of {limit} tokens is used up ({used} used, {reserved} reserved, {requested} asked for); "
             f"it resets at {resets_at.isoformat()}.",
+            scope=scope,
+            subject=subject,
             limit=limit,
             used=used,
             reserved=reserved,
@@ -110,6 +124,8 @@ class QuotaExceeded(ConsiliumError):
             resets_at=resets_at.isoformat(),
         )
         self.resets_at = resets_at
+        self.waits = waits
+        """Whether the organisation wants a run to wait for its tokens."""
 
 
 class RunCancelled(ConsiliumError):
@@ -181,6 +197,50 @@ class NoProvider(ConsiliumError):
 
     code = "no_provider"
     status = 422
+
+
+class UnknownModel(NoProvider):
+    """No model or alias of that name. Repair: choose one of `details.available`."""
+
+    code = "unknown_model"
+    status = 404
+
+
+class ProviderBusy(ProviderError):
+    """The provider has as many calls under way as it may, and no place came free in time. Repair: try again later, or raise its `max_concurrency`."""
+
+    code = "provider_busy"
+    status = 503
+
+
+class CircuitOpen(ProviderError):
+    """The provider failed too often and is left alone until `details.retry_at`. Repair: none needed; it is tried again by itself."""
+
+    code = "circuit_open"
+    status = 503
+
+
+class RateLimited(ConsiliumError):
+    """Too many requests of the user, the organisation or for the model. Repair: wait `details.retry_after` seconds."""
+
+    code = "rate_limited"
+    status = 429
+
+    def __init__(self, scope: str, *, limit: int, retry_after: float) -> None:
+        super().__init__(
+            f"Too many requests of this {scope}: {limit} a minute are allowed; try again in {retry_after:.0f} s.",
+            scope=scope,
+            limit=limit,
+            retry_after=retry_after,
+        )
+        self.retry_after = retry_after
+
+
+class InvalidStructuredOutput(ConsiliumError):
+    """No model gave JSON that fits the schema. Repair: simplify the schema, or choose a stronger model; `details.errors` says what was wrong."""
+
+    code = "invalid_structured_output"
+    status = 502
 
 
 class DocumentUnreadable(ConsiliumError):

@@ -73,6 +73,8 @@ class Run:
     cancel_requested: bool = False
     error: dict[str, Any] | None = None
     job_id: int | None = None
+    waited_seconds: float = 0.0
+    """That it has waited for tokens; they don't count as its turn's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from domain.policy import ModelPolicy
+
 Orchestration = Literal["graph", "direct"]
 RunMode = Literal["chat", "answer", "json"]
 
@@ -16,14 +18,6 @@ class RetrievalPolicy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     passages: int = Field(6, ge=0, le=50)
     notes: int = Field(20, ge=0, le=500)
-
-
-class ModelPolicy(BaseModel):
-    """Which model an agent prefers; None leaves the choice to the router."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    provider: str | None = None
-    model: str | None = None
 
 
 class Skill(BaseModel):

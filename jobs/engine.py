@@ -6,8 +6,9 @@ paused beyond its lease changes nothing. Time in leases is the database's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -18,11 +19,12 @@ from domain.ids import AssistantId, OrganizationId, RunId, ThreadId, TraceId, Us
 from domain.runs import MultitaskStrategy, Run, RunStatus, ThreadStatus
 from domain.text import clean_json
 from domain.tools import ToolFailure, ToolResult
-from jobs.queue import Queue
+from jobs.queue import AT_ONCE, Queue
 from storage import children, events, tool_calls
 from storage.database import SET_ENGINE, Connection, Cursor, Database
 from storage.queries import load
 from storage.runs import run_of
+from storage.saver import Acting, pending
 
 Q = load("runs")
 _THREAD_AFTER: dict[RunStatus, ThreadStatus] = {"error": "error", "timeout": "error"}
@@ -249,13 +251,31 @@ class JobEngine:
         status: RunStatus,
         log: Sequence[tuple[int, dict[str, Any]]],
         *,
+        acting: Acting | None = None,
         error: dict[str, Any] | None = None,
         claim_next: bool,
     ) -> Claim | None:
-        """End a run: its last events (the terminal one last), its row, its open tool calls, its thread, its job; take the next.
+        """End a run: the checkpoints `acting` has put by, its last events (the terminal one last), its row, its open tool calls,
+        its thread, its job; take the next.
 
         Raises StaleFence, having changed nothing, where the run was taken over.
         """
+        if acting is None:
+            return await self._finish(claim, thread_id, status, log, None, error=error, claim_next=claim_next)
+        async with pending(acting) as put_by:
+            return await self._finish(claim, thread_id, status, log, put_by, error=error, claim_next=claim_next)
+
+    async def _finish(
+        self,
+        claim: Claim,
+        thread_id: ThreadId,
+        status: RunStatus,
+        log: Sequence[tuple[int, dict[str, Any]]],
+        put_by: Callable[[Connection], Awaitable[None]] | None,
+        *,
+        error: dict[str, Any] | None,
+        claim_next: bool,
+    ) -> Claim | None:
         async with self._db.tenant(claim.organization_id) as conn:
             # the thread before the run, as in cancel: the other way round they would deadlock
             await conn.execute(Q["lock_thread"].encode(), {"thread_id": thread_id})
@@ -270,6 +290,8 @@ class JobEngine:
             )
             if await cursor.fetchone() is None:
                 raise StaleFence(f"Run {claim.run_id} is held by another process.", run_id=claim.run_id)
+            if put_by is not None:
+                await put_by(conn)
             await events.append(conn, claim.organization_id, thread_id, claim.run_id, list(log), terminal=True)
             if status != "success":
                 await tool_calls.abandon(conn, claim.run_id, _abandoned(status))
@@ -287,7 +309,8 @@ class JobEngine:
     async def cancel(
         self, organization_id: OrganizationId, run: Run, log: Sequence[tuple[int, dict[str, Any]]]
     ) -> RunStatus:
-        """Request the end of a run. One that still waits is over at once, with `log` as its only events; returns the status.
+        """Request the end of a run. One that still waits is over at once, with `log` as its only events, or, where it waits for
+        tokens, with its next claim, for which it is due now. Returns the status.
 
         `log` is given without sequence numbers of its own: they are taken from the thread here.
         """
@@ -297,6 +320,11 @@ class JobEngine:
             row = await cursor.fetchone()
             if row is None or row["status"] == "running":
                 return "running" if row else run.status
+            if row["resumes_at"] is not None:
+                # it has begun, and may have left calls open: whoever takes it up now ends it
+                await conn.execute(SET_ENGINE)
+                await conn.execute(Q["wake"].encode(), {"organization_id": organization_id, "run_id": run.run_id})
+                return "pending"
             cursor = await conn.execute(Q["finish_pending"].encode(), {"run_id": run.run_id})
             if await cursor.fetchone() is not None:
                 cursor = await conn.execute(events.Q["last_seq"].encode(), {"thread_id": run.thread_id})
@@ -317,6 +345,27 @@ class JobEngine:
             if await cursor.fetchone() is not None:
                 await Queue(conn).put_back(claim.job_id)
 
+    async def postpone(self, claim: Claim, resumes_at: datetime, *, at_most_seconds: float) -> None:
+        """Give a run back to the queue, in its place, to be resumed at `resumes_at`, or after `at_most_seconds` to see whether it
+        can go on sooner. No effect where it was taken over."""
+        async with self._db.engine() as conn:
+            cursor = await conn.execute(
+                Q["postpone"].encode(),
+                {
+                    "run_id": claim.run_id,
+                    "fence": claim.fence,
+                    "resumes_at": resumes_at,
+                    "at_most_seconds": at_most_seconds,
+                },
+            )
+            if (row := await cursor.fetchone()) is not None:
+                await Queue(conn).put_back(claim.job_id, due=row["due"] or AT_ONCE)
+
+    async def wake(self, organization_id: OrganizationId) -> None:
+        """Let the organisation's runs that wait for tokens try again now."""
+        async with self._db.engine() as conn:
+            await conn.execute(Q["wake"].encode(), {"organization_id": organization_id, "run_id": None})
+
     async def sweep(self, *, limit: int = 50) -> int:
         """Put runs with an expired lease back into the queue. Returns how many. Any replica may call it, at any time."""
         async with self._db.engine() as conn:
@@ -327,6 +376,12 @@ class JobEngine:
                 await conn.execute(Q["requeue"].encode(), {"run_id": row["run_id"], "fence": None})
                 await queue.put_back(int(row["job_id"]))
         return len(expired)
+
+    async def depth(self) -> dict[RunStatus, int]:
+        """How many runs of all organisations wait and are under way."""
+        async with self._db.engine() as conn:
+            rows = await (await conn.execute(Q["depth"].encode())).fetchall()
+        return {row["status"]: row["runs"] for row in rows}
 
 
 class _Repeated(Exception):

@@ -80,9 +80,9 @@ class Queue:
         """Forget a job; the run's row is the record."""
         await self._jobs.finish_job_by_id_async(job_id, Status.SUCCEEDED, delete_job=True)
 
-    async def put_back(self, job_id: int) -> None:
-        """Make a job that is being done eligible again, in its old place."""
-        await self._jobs.retry_job_by_id_async(job_id, retry_at=AT_ONCE)
+    async def put_back(self, job_id: int, *, due: datetime = AT_ONCE) -> None:
+        """Make a job that is being done eligible again, in its old place, once it is `due`."""
+        await self._jobs.retry_job_by_id_async(job_id, retry_at=due)
 
     async def register_worker(self) -> int:
         """This replica's id among the queue's workers."""

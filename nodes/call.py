@@ -1,4 +1,4 @@
-"""One model call through its candidates: reserve, stream, filter citations, settle; the next candidate where one fails early.
+"""A model call of an agent: the router's candidates through the caller, its citations filtered as they stream.
 
 `RoutedModel` gives it the face of a LangChain chat model, so that LangGraph streams its tokens and a tracer sees one model.
 """
@@ -7,130 +7,91 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from pydantic import ConfigDict
+from langgraph.config import get_stream_writer
+from pydantic import ConfigDict, Field
 
-from domain.errors import NoProvider, ProviderError, ProviderRejected, Unsupported
-from domain.ids import ThreadId
+from domain.calls import Purpose
+from domain.errors import Unsupported
+from domain.ids import ThreadId, new_id
 from domain.knowledge import Source
-from domain.usage import Usage, estimate_tokens
+from domain.usage import estimate_tokens
 from nodes.runtime import RunContext, Services
-from nodes.state import Candidate
+from providers.caller import Need, Origin, Retraction
+from providers.meter import Meter
+from providers.route import Candidate, Route
 from providers.stream import repair_messages, stream_chat
 from retrieval.cite import CitationFilter
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class Call:
-    """One call. After the stream `stripped` counts the citation markers that were held back."""
+    """One call, of at most `seconds`. After the stream `stripped` counts the citation markers that were held back."""
 
     services: Services
     run: RunContext
     agent: str
     thread_id: ThreadId
-    candidates: Sequence[Candidate]
+    route: Route
     tools: list[dict[str, Any]]
     sources: list[Source]
+    seconds: float
+    purpose: Purpose = "answer"
     stripped: int = 0
-    failures: list[ProviderError] = field(default_factory=list)
 
-    async def stream(self, messages: Sequence[BaseMessage]) -> AsyncIterator[AIMessageChunk]:
-        """The chunks of the first candidate that answers.
-
-        Raises QuotaExceeded before anything is sent, the last ProviderError where every candidate failed, and a ProviderError
-        at once where one fails after its first token.
-        """
-        for candidate in self.candidates:
-            begun = False
-            try:
-                async for chunk in self._attempt(candidate, messages):
-                    begun = True
-                    yield chunk
-            except ProviderError as failed:
-                log.warning("provider failed", provider=failed.provider, error_code=failed.code, error=failed.message)
-                self.failures.append(failed)
-                if begun or (isinstance(failed, ProviderRejected) and self._is_explicit(candidate)):
-                    raise
-                continue
-            return
-        if self.failures:
-            raise self.failures[-1]
-        raise NoProvider("No provider is configured for this call; set a key or an address, see .env.example.")
-
-    def _is_explicit(self, candidate: Candidate) -> bool:
-        """Whether the request asked for just this provider, in which case its refusal is the answer."""
-        return bool(self.run.provider or self.run.model) and candidate is self.candidates[0]
-
-    async def _attempt(self, candidate: Candidate, messages: Sequence[BaseMessage]) -> AsyncIterator[AIMessageChunk]:
-        model = self.services.providers.chat(candidate["provider"], candidate["model"])
+    async def stream(self, messages: Sequence[BaseMessage]) -> AsyncIterator[AIMessageChunk | Retraction]:
+        """The chunks of the candidate that answers; a Retraction voids those before it. Raises as `Caller.stream`."""
         prompt = repair_messages(messages)
-        prompt_tokens = sum(estimate_tokens(message.text) for message in prompt)
-        reservation = await self.services.quota.reserve(
-            self.run.organization_id,
-            prompt_tokens + self.services.reserve_output_tokens,
-            run_id=self.run.run_id,
-            thread_id=self.thread_id,
+        origin = Origin(
+            organization_id=self.run.organization_id,
             user_id=self.run.user_id,
             agent=self.agent,
-            provider=candidate["provider"],
-            model=candidate["model"],
+            purpose=self.purpose,
+            run_id=self.run.run_id,
+            thread_id=self.thread_id,
             trace_id=self.run.trace_id,
         )
-        meter = _Meter(prompt_tokens)
+        need = Need(sum(estimate_tokens(message.text) for message in prompt))
+
+        def attempt(candidate: Candidate, meter: Meter) -> AsyncIterator[AIMessageChunk]:
+            return self._attempt(prompt, candidate, meter)
+
+        async with aclosing(
+            self.services.caller.stream(origin, self.route, need, attempt, seconds=self.seconds)
+        ) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _attempt(
+        self, prompt: list[BaseMessage], candidate: Candidate, meter: Meter
+    ) -> AsyncIterator[AIMessageChunk]:
         shown = CitationFilter(self.sources)
-        try:
-            async for chunk in stream_chat(
-                model,
-                candidate["provider"],
+        async with aclosing(
+            stream_chat(
+                self.services.providers.chat(candidate.provider, candidate.model),
+                candidate.provider,
                 prompt,
                 tools=self.tools or None,
                 known_tools={tool["function"]["name"] for tool in self.tools},
-            ):
-                meter.read(chunk)
+                meter=meter,
+            )  # type: ignore[type-var]
+        ) as chunks:
+            async for chunk in chunks:
                 if (visible := _visible(chunk, shown)) is not None:
+                    meter.shown(visible.text)
                     yield visible
                     # A fast upstream fills the buffer, and reading it never waits: let the chunk go out first.
                     await asyncio.sleep(0)
-            if rest := shown.flush():
-                yield AIMessageChunk(content=rest)
-            self.stripped += shown.stripped
-        finally:
-            # also when cancelled: what was streamed was spent
-            await asyncio.shield(self.services.quota.commit(reservation, meter.usage()))
-
-
-class _Meter:
-    """What a stream used: the provider's own count, else an estimate of the prompt and of all that was generated."""
-
-    def __init__(self, prompt_tokens: int) -> None:
-        self._prompt = prompt_tokens
-        self._generated = 0
-        self._begun = False
-        self._reported: Usage | None = None
-
-    def read(self, chunk: AIMessageChunk) -> None:
-        self._begun = True
-        self._generated += estimate_tokens(chunk.text) if chunk.content else 0
-        for call in chunk.tool_call_chunks:
-            self._generated += estimate_tokens(call["args"] or "")
-        if chunk.usage_metadata is not None:
-            reported = chunk.usage_metadata
-            usage = Usage(reported["input_tokens"], reported["output_tokens"], "provider")
-            self._reported = usage if self._reported is None else self._reported + usage
-
-    def usage(self) -> Usage:
-        if self._reported is not None:
-            return self._reported
-        return Usage(self._prompt if self._begun else 0, self._generated, "estimated")
+        if rest := shown.flush():
+            yield AIMessageChunk(content=rest)
+        self.stripped = shown.stripped
 
 
 def _visible(chunk: AIMessageChunk, shown: CitationFilter) -> AIMessageChunk | None:
@@ -149,11 +110,15 @@ def _visible(chunk: AIMessageChunk, shown: CitationFilter) -> AIMessageChunk | N
     return chunk if carries else None
 
 
+def _message_id() -> str:
+    return f"run--{new_id()}"
+
+
 class RoutedModel(BaseChatModel):
-    """The call as a chat model. Asynchronous only."""
+    """The call as a chat model. Asynchronous only. After a retraction the chunks carry another id: a new message begins."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
-    call: Any
+    call: Any = Field(repr=False)
     """A Call; a dataclass field would be copied by pydantic."""
 
     @property
@@ -167,8 +132,29 @@ class RoutedModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        async for chunk in self.call.stream(messages):
-            yield ChatGenerationChunk(message=chunk)
+        message_id = _message_id()
+        async for piece in self.call.stream(messages):
+            if isinstance(piece, Retraction):
+                self._announce(piece, message_id)
+                message_id = _message_id()
+                continue
+            piece.id = message_id
+            yield ChatGenerationChunk(message=piece)
+        yield ChatGenerationChunk(message=AIMessageChunk(content="", id=message_id, chunk_position="last"))
+
+    def _announce(self, retraction: Retraction, message_id: str) -> None:
+        get_stream_writer()(
+            {
+                "type": "retraction",
+                "agent": self.call.agent,
+                "message_id": message_id,
+                "provider": retraction.provider,
+                "model": retraction.model,
+                "error_code": retraction.error_code,
+                "reason": retraction.reason,
+                "chars": retraction.chars,
+            }
+        )
 
     def _generate(
         self,

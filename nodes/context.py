@@ -37,7 +37,6 @@ def make(services: Services, skill: Skill) -> Any:
             "tool_errors": 0,
             "delegations": 0,
             "notes": [note.text for note in notes],
-            "route": [],
             "stop_reason": None,
             "agents": [skill.name],
             "stripped": 0,

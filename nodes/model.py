@@ -1,4 +1,4 @@
-"""`model`: call the chosen model, or the next in line where it fails before its first token."""
+"""`model`: call the chosen model, or the next in line where it fails."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from domain.knowledge import Source
 from domain.skills import Skill
 from nodes.call import Call, RoutedModel
 from nodes.prompt import build
+from nodes.provider_router import restore
 from nodes.runtime import RunContext, Services
 from nodes.state import State
 from nodes.texts import text
@@ -31,7 +32,7 @@ def make(services: Services, skill: Skill, specialists: Sequence[Skill] = ()) ->
         remaining = turn["deadline"] - time.time()
         if remaining <= 0:
             return {"messages": [_out_of_time(turn["language"])], "turn": {**turn, "stop_reason": "deadline"}}
-        routed = RoutedModel(call=_call(services, skill, specialists, state, runtime.context))
+        routed = RoutedModel(call=_call(services, skill, specialists, state, runtime.context, remaining))
         prompt = build(state, skill, runtime.context.organization_name)
         try:
             async with asyncio.timeout(remaining):
@@ -48,7 +49,8 @@ def make(services: Services, skill: Skill, specialists: Sequence[Skill] = ()) ->
 async def _ask(routed: RoutedModel, prompt: list[AnyMessage]) -> AIMessage:
     whole = None
     async for chunk in routed.astream(prompt):
-        whole = chunk if whole is None else whole + chunk
+        # another id: what the one before had said was retracted
+        whole = chunk if whole is None or (chunk.id and chunk.id != whole.id) else whole + chunk
     assert whole is not None, "a validated stream has a terminal chunk"
     return AIMessage(
         content=whole.text,
@@ -68,16 +70,19 @@ def _make_ids_unique(answer: AIMessage, earlier: Sequence[BaseMessage]) -> None:
             call["id"] = f"{call['id']}-{uuid.uuid5(uuid.NAMESPACE_OID, f'{answer.id}:{n}').hex[:12]}"
 
 
-def _call(services: Services, skill: Skill, specialists: Sequence[Skill], state: State, run: RunContext) -> Call:
+def _call(
+    services: Services, skill: Skill, specialists: Sequence[Skill], state: State, run: RunContext, seconds: float
+) -> Call:
     delegation = state.get("delegation")
     return Call(
         services=services,
         run=run,
         agent=skill.name,
         thread_id=ThreadId(delegation["child_thread_id"]) if delegation else run.thread_id,
-        candidates=state["turn"]["route"],
+        route=restore(state["route"]),
         tools=_tools(services, skill, specialists, state, run),
         sources=[Source.model_validate(source) for source in state["sources"]],
+        seconds=seconds,
     )
 
 

@@ -6,11 +6,14 @@ from typing import Any
 
 from langgraph.config import get_stream_writer
 from langgraph.runtime import Runtime
+from pydantic import TypeAdapter
 
 from domain.skills import Skill
 from nodes.runtime import RunContext, Services
-from nodes.state import Candidate, State
-from providers.route import Choice, RouteRequest, choose
+from nodes.state import State
+from providers.route import Choice, Route, RouteRequest, choose
+
+_ROUTE = TypeAdapter(Route)
 
 
 def make(services: Services, skill: Skill) -> Any:
@@ -24,8 +27,13 @@ def make(services: Services, skill: Skill) -> Any:
             tools=run.mode != "answer",
         )
         route = choose(request, services.catalogue, services.providers.snapshot())
-        get_stream_writer()({"type": "route", "agent": skill.name, **route.as_json()})
-        chosen: list[Candidate] = [{"provider": c.provider, "model": c.model} for c in route.candidates]
-        return {"turn": {**state["turn"], "route": chosen}}
+        chosen = route.as_json()
+        get_stream_writer()({"type": "route", "agent": skill.name, **chosen})
+        return {"route": chosen}
 
     return provider_router
+
+
+def restore(chosen: dict[str, Any]) -> Route:
+    """The route as the state keeps it."""
+    return _ROUTE.validate_python(chosen)

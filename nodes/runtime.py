@@ -11,11 +11,11 @@ from domain.skills import Limits, Orchestration, RunMode, Skill
 
 if TYPE_CHECKING:
     from domain.catalogue import Catalogue
+    from providers.caller import Caller
     from providers.registry import Providers
     from retrieval.search import LexicalRetriever
     from storage.children import Children
     from storage.notes import Notes
-    from storage.quota import QuotaLedger
     from storage.tool_calls import ToolCalls
     from tools.registry import Registry
 
@@ -41,6 +41,8 @@ class RunContext:
     orchestration: Orchestration = "graph"
     provider: str | None = None
     model: str | None = None
+    waited_seconds: float = 0.0
+    """That the run has waited for tokens: its deadline is so much later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,9 @@ class Services:
     limits: Limits
     catalogue: Catalogue
     providers: Providers
-    quota: QuotaLedger
+    caller: Caller
     retriever: LexicalRetriever
     notes: Notes
     tools: Registry
     tool_calls: ToolCalls
     children: Children
-    reserve_output_tokens: int = 1024
-    """Completion tokens reserved for a call before it is made."""
-    daily_tokens: int | None = None

@@ -12,7 +12,7 @@ from langgraph.config import get_stream_writer
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
-from domain.errors import ConsiliumError, StaleFence
+from domain.errors import ConsiliumError, QuotaExceeded, StaleFence
 from domain.ids import ThreadId, ToolCallId
 from domain.knowledge import Source
 from domain.runs import ChildStatus
@@ -40,6 +40,10 @@ def make(services: Services, agent: str, child_graph: ChildGraph) -> Any:
             result = conversation.result(final)
         except StaleFence:
             raise
+        except QuotaExceeded as refused:
+            if refused.waits:
+                raise  # the whole run waits, and the child goes on with it
+            result = conversation.failure(refused)
         except ConsiliumError as failed:
             log.warning("specialist failed", agent=agent, error_code=failed.code, error=failed.message)
             result = conversation.failure(failed)

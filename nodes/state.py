@@ -19,13 +19,6 @@ Messages = Annotated[list[AnyMessage], DeltaChannel(reduce_messages, list, snaps
 """The one place that names the reducer of messages: DeltaChannel is beta, and it must stay batching-invariant."""
 
 
-class Candidate(TypedDict):
-    """A model the router chose, in order of preference."""
-
-    provider: str
-    model: str
-
-
 class Turn(TypedDict):
     """Counters and choices of the turn in progress."""
 
@@ -38,7 +31,6 @@ class Turn(TypedDict):
     """Consecutive."""
     delegations: int
     notes: list[str]
-    route: list[Candidate]
     stop_reason: StopReason | None
     agents: list[str]
     """Who took part, in order."""
@@ -125,6 +117,8 @@ class State(TypedDict):
     messages: Messages
     citations: list[dict[str, Any]]
     turn: Turn
+    route: dict[str, Any]
+    """`providers.route.Route` as JSON: the models of the next call, in order, with all reasons."""
     sources: list[dict[str, Any]]
     delegation: Delegation | None
     finish: Finish | None

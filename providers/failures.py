@@ -24,14 +24,24 @@ def translate(failure: Exception, provider: str, model: str) -> ProviderError | 
     Unavailable and RateLimited are worth another attempt, ProtocolError another provider, Rejected none with this
     request.
     """
-    if isinstance(failure, ProviderError):
-        return failure
+    if (own := _own(failure)) is not None:
+        return own
     return (
         _openai(failure, provider, model)
         or _ollama(failure, provider, model)
         or _transport(failure, provider)
         or _malformed(failure, provider)
     )
+
+
+def _own(failure: BaseException | None) -> ProviderError | None:
+    """What a guard below the vendor's class raised, however deep the class has wrapped it."""
+    seen = 0
+    while failure is not None and seen < 8:
+        if isinstance(failure, ProviderError):
+            return failure
+        failure, seen = failure.__cause__ or failure.__context__, seen + 1
+    return None
 
 
 def _openai(failure: Exception, provider: str, model: str) -> ProviderError | None:
@@ -42,10 +52,10 @@ def _openai(failure: Exception, provider: str, model: str) -> ProviderError | No
     if isinstance(failure, openai.APIConnectionError):
         return ProviderUnavailable(provider, "can't be reached; check its address", reason="connection")
     if isinstance(failure, openai.APIStatusError):
-        return of_status(failure.status_code, failure.response.headers, _quote(failure.message), provider, model)
+        return of_status(failure.status_code, failure.response.headers, quote(failure.message), provider, model)
     if isinstance(failure, openai.APIError):
         return ProviderUnavailable(
-            provider, f"broke off with an error: {_quote(failure.message)}", reason="stream_error"
+            provider, f"broke off with an error: {quote(failure.message)}", reason="stream_error"
         )
     return None
 
@@ -56,9 +66,9 @@ def _ollama(failure: Exception, provider: str, model: str) -> ProviderError | No
     if isinstance(failure, ollama.ResponseError):
         if failure.status_code in (-1, 200):
             return ProviderUnavailable(
-                provider, f"broke off with an error: {_quote(failure.error)}", reason="stream_error"
+                provider, f"broke off with an error: {quote(failure.error)}", reason="stream_error"
             )
-        return of_status(failure.status_code, {}, _quote(failure.error), provider, model)
+        return of_status(failure.status_code, {}, quote(failure.error), provider, model)
     return None
 
 
@@ -86,8 +96,10 @@ def _malformed(failure: Exception, provider: str) -> ProviderError | None:
     return None
 
 
-def of_status(status: int, headers: Mapping[str, str], text: str, provider: str, model: str) -> ProviderError:
-    """The failure an HTTP status stands for."""
+def of_status(
+    status: int, headers: Mapping[str, str], text: str, provider: str, model: str, *, key_variable: str | None = None
+) -> ProviderError:
+    """The failure an HTTP status stands for. `key_variable` is where the key comes from."""
     said = f": {text}" if text else ""
     if status == 429:
         return ProviderRateLimited(
@@ -96,7 +108,7 @@ def of_status(status: int, headers: Mapping[str, str], text: str, provider: str,
     if status in (401, 403):
         return ProviderRejected(
             provider,
-            f"refused the key (HTTP {status}); check the provider's API key variable in the environment",
+            f"refused the key (HTTP {status}); check {key_variable or 'its API key variable'} in the environment",
             http_status=status,
             reason="key",
         )
@@ -145,6 +157,6 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
     """A vendor's message, short, on one line, with anything that looks like a key blotted out."""
     return _SECRET.sub(r"\1***", " ".join(str(text).split()))[:300]

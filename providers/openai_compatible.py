@@ -1,49 +1,96 @@
 """OpenAI and every server that speaks its chat completions: OpenRouter, DeepSeek, Gemini, Moonshot, LM Studio, vLLM,
 llama.cpp.
 
-LangChain's class as it is; only its HTTP client is ours, shared by all of them, so that it lives and dies with the
-registry.
+LangChain's class writes the request and reads the chunks; what lies between them, its client library's parsing of every token,
+is our guard (docs/decisions/0003).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk
+from langchain_openai import ChatOpenAI
+from pydantic import PrivateAttr, SecretStr
+
+from providers.meter import Meter, metering
+from providers.wire.openai_http import Endpoint
 
 if TYPE_CHECKING:
     import httpx2
-    from langchain_openai import ChatOpenAI
 
 NO_KEY = "not-needed"
-"""Sent to servers that ask for no key; the client library insists on some text."""
+"""Sent to servers that ask for no key; the class insists on some text."""
 
 
-def open_client(connect_seconds: float, read_seconds: float) -> httpx2.AsyncClient:
-    """The HTTP client of all OpenAI-compatible models; the caller closes it. `read_seconds` bounds the silence
-    between bytes."""
+def open_client(connect_seconds: float) -> httpx2.AsyncClient:
+    """The HTTP client of all OpenAI-compatible models; the caller closes it. The guard has the other deadlines."""
     import httpx2
 
     return httpx2.AsyncClient(
-        timeout=httpx2.Timeout(read_seconds, connect=connect_seconds),
+        timeout=httpx2.Timeout(None, connect=connect_seconds),
         limits=httpx2.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=30),
         follow_redirects=True,
     )
 
 
-def build(
-    client: httpx2.AsyncClient, *, model: str, base_url: str, api_key: str | None, read_seconds: float
-) -> ChatOpenAI:
-    """The chat model. One attempt a call: the retry loop is ours."""
-    from langchain_openai import ChatOpenAI
-    from pydantic import SecretStr
+class GuardedChatOpenAI(ChatOpenAI):
+    """ChatOpenAI whose stream comes through the guard. Asynchronous and streamed only, as we use it.
 
-    return ChatOpenAI(
+    `reasoning_content` of the chunks is in their `additional_kwargs`; with `echo_reasoning` that of the messages goes back.
+    """
+
+    guarded: ClassVar[bool] = True
+    """Whether a guard checks its answers; see providers.stream."""
+    _endpoint: Endpoint = PrivateAttr()
+    _echo_reasoning: bool = PrivateAttr(False)
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        body = self._get_request_payload(messages, stop=stop, stream_options={"include_usage": True}, **kwargs)
+        if self._echo_reasoning:
+            _return_reasoning(messages, body["messages"])
+        meter = metering.get() or Meter(0)
+        async for chunk in self._endpoint.stream(body, meter):
+            generation = self._convert_chunk_to_generation_chunk(chunk, AIMessageChunk, None)
+            if generation is not None:
+                _add_reasoning(chunk, generation)
+                yield generation
+
+
+def build(endpoint: Endpoint, *, model: str, echo_reasoning: bool) -> GuardedChatOpenAI:
+    """The chat model at an endpoint. One attempt a call: the retry loop is ours."""
+    chat = GuardedChatOpenAI(
         model=model,
-        base_url=base_url,
-        api_key=SecretStr(api_key or NO_KEY),
-        http_async_client=client,
-        timeout=read_seconds,
-        stream_chunk_timeout=None,  # providers.stream has the deadlines, and tells keep-alives from progress
+        base_url=endpoint.base_url,
+        api_key=SecretStr(endpoint.api_key or NO_KEY),
+        http_async_client=endpoint.client,
         max_retries=0,
-        stream_usage=True,
         use_responses_api=False,
     )
+    chat._endpoint = endpoint
+    chat._echo_reasoning = echo_reasoning
+    return chat
+
+
+def _add_reasoning(chunk: dict[str, Any], generation: ChatGenerationChunk) -> None:
+    choices = chunk.get("choices")
+    thought = choices[0]["delta"].get("reasoning_content") if choices else None
+    if thought:
+        generation.message.additional_kwargs["reasoning_content"] = thought
+
+
+def _return_reasoning(messages: list[BaseMessage], wire: list[dict[str, Any]]) -> None:
+    for message, written in zip(messages, wire, strict=True):
+        if isinstance(message, AIMessage) and message.tool_calls:
+            thought = message.additional_kwargs.get("reasoning_content")
+            if thought:
+                written["reasoning_content"] = thought

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from domain.catalogue import Catalogue, ModelSpec, ProviderSpec
 from domain.errors import ConfigurationError, NoProvider
-from providers import ollama, openai_compatible
+from providers import ollama
 from providers.access import Access, resolve
 from providers.route import ProviderState, Snapshot
+from providers.wire.openai_http import Endpoint
 
 if TYPE_CHECKING:
     import httpx2
@@ -81,15 +82,23 @@ class Providers:
                 connect_seconds=CONNECT_SECONDS,
                 read_seconds=READ_SECONDS,
             )
-        if self._client is None:
-            self._client = openai_compatible.open_client(CONNECT_SECONDS, READ_SECONDS)
+        from providers import openai_compatible
+
         return openai_compatible.build(
-            self._client,
-            model=model.name,
-            base_url=access.base_url,
-            api_key=access.api_key,
-            read_seconds=READ_SECONDS,
+            self.endpoint(spec.name), model=model.name, echo_reasoning=spec.echo_reasoning
         )
+
+    def endpoint(self, provider: str) -> Endpoint:
+        """Where an OpenAI-compatible provider is reached. Raises ConfigurationError where it has no address."""
+        spec, access = self.catalogue.provider(provider), self._access[provider]
+        assert spec is not None, "the catalogue has what it gave access to"
+        if access.base_url is None:
+            raise ConfigurationError(f"Provider '{provider}' has no address: set {spec.base_url_env}.")
+        if self._client is None:
+            from providers.openai_compatible import open_client
+
+            self._client = open_client(CONNECT_SECONDS)
+        return Endpoint(self._client, provider, access.base_url, access.api_key, spec.api_key_env, spec.timeouts)
 
     async def warm(self) -> None:
         """Import the vendors' packages and build the usable providers' default models, in a thread: the first import of

@@ -7,15 +7,17 @@ those offered, its id is not empty and its raw arguments are strict JSON. Silenc
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, suppress
+from contextvars import Token
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from domain.errors import ProviderProtocolError, ProviderUnavailable
 from providers.failures import translate
 from providers.history import repair_messages
+from providers.meter import Meter, metering
+from providers.wire.arguments import is_object
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -35,6 +37,8 @@ async def stream_chat(
     *,
     tools: Sequence[dict[str, Any]] | None,
     known_tools: set[str],
+    meter: Meter | None = None,
+    options: Mapping[str, Any] | None = None,
     first_token_seconds: float = FIRST_TOKEN_SECONDS,
     between_tokens_seconds: float = BETWEEN_TOKENS_SECONDS,
 ) -> AsyncIterator[AIMessageChunk]:
@@ -42,17 +46,65 @@ async def stream_chat(
 
     Chunks carry no id; the last ones carry `response_metadata.finish_reason` (OpenAI's words, for every provider) and
     `usage_metadata` where the provider reports it. Chunks already yielded are to be retracted where an error follows.
-    `tools` are in OpenAI's format. No LangChain callbacks run here: the node's own model is the one that is traced.
+    `tools` are in OpenAI's format; `options` are further keyword arguments of the vendor's class. No LangChain callbacks run
+    here: the node's own model is the one that is traced. `meter` learns what the attempt uses.
 
-    Raises ProviderUnavailable, ProviderRateLimited, ProviderRejected, ProviderProtocolError.
+    A model behind a guard (providers.wire) is validated there, with its provider's deadlines; the seconds given here are for the
+    others. Raises ProviderUnavailable, ProviderRateLimited, ProviderRejected, ProviderProtocolError.
     """
+    meter = meter or Meter(0)
+    token = metering.set(meter)
+    try:
+        bound = {**_bound(model, tools), **(options or {})}
+        source = model._astream(list(messages), **bound)
+        if getattr(model, "guarded", False):
+            chunks = _guarded(model, provider, source)
+        else:
+            chunks = _checked(
+                model, provider, source, known_tools, meter, first_token_seconds, between_tokens_seconds
+            )
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
+    finally:
+        _reset(token)
+
+
+def _reset(token: Token[Meter | None]) -> None:
+    """Where the generator is closed from another task the variable was that one's own anyway."""
+    with suppress(ValueError):
+        metering.reset(token)
+
+
+async def _guarded(
+    model: BaseChatModel, provider: str, source: AsyncIterator[ChatGenerationChunk]
+) -> AsyncGenerator[AIMessageChunk, None]:
+    try:
+        async with aclosing(source):  # type: ignore[type-var]
+            async for generation in source:
+                yield _chunk(generation, provider)
+    except Exception as failure:
+        ours = translate(failure, provider, model_name(model))
+        if ours is None or ours is failure:
+            raise
+        raise ours from failure
+
+
+async def _checked(
+    model: BaseChatModel,
+    provider: str,
+    source: AsyncIterator[ChatGenerationChunk],
+    known_tools: set[str],
+    meter: Meter,
+    first_token_seconds: float,
+    between_tokens_seconds: float,
+) -> AsyncGenerator[AIMessageChunk, None]:
     name = model_name(model)
     check = _Check(provider, known_tools)
     loop = asyncio.get_running_loop()
-    bound = _bound(model, tools)
     limit = first_token_seconds
     deadline = loop.time() + limit
-    async with aclosing(model._astream(list(messages), **bound)) as source:  # type: ignore[type-var]
+    async with aclosing(source):  # type: ignore[type-var]
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
@@ -71,6 +123,7 @@ async def stream_chat(
                 raise ours from failure
             chunk = _chunk(generation, provider)
             progressed = check.take(chunk)
+            meter.read(chunk)
             yield chunk
             if progressed:
                 limit = between_tokens_seconds
@@ -179,23 +232,8 @@ class _Check:
             if call.id in seen:
                 raise self._broken(f"called '{call.name}' with an id it had used already", "repeated_tool_call_id")
             seen.add(call.id)
-            if not _is_object("".join(call.arguments)):
+            if not is_object("".join(call.arguments)):
                 raise self._broken(f"the arguments of its call of '{call.name}' are not a JSON object", "bad_arguments")
 
     def _broken(self, what: str, reason: str) -> ProviderProtocolError:
         return ProviderProtocolError(self.provider, what, reason=reason, finish_reason=self.finish)
-
-
-def _is_object(raw: str) -> bool:
-    """Strict JSON: no NaN, no trailing text. An absent argument list is the empty object, as OpenAI's own servers
-    send it."""
-    if not raw:
-        return True
-
-    def refuse(constant: str) -> None:
-        raise ValueError(constant)
-
-    try:
-        return isinstance(json.loads(raw, parse_constant=refuse), dict)
-    except ValueError:
-        return False

@@ -17,6 +17,10 @@ _LOOK_BACK = 4000
 _CLOSES_UP = frozenset('.,;:!?)»”"…]\n\t ')
 
 
+_PROSE = re.compile(r"(?:[ \t]*[^\s\[`\\>]+)+")
+"""Nothing that begins a marker, escapes one, or begins or ends code."""
+
+
 class CitationFilter:
     """Lets an answer through as it streams, less the markers that don't hold.
 
@@ -47,8 +51,16 @@ class CitationFilter:
 
     def feed(self, delta: str) -> str:
         """Take the next piece of the answer; returns what can be shown now."""
-        for char in delta:
-            self._step(char)
+        at = 0
+        while at < len(delta):
+            prose = None if self._held or self._ticks else _PROSE.match(delta, at)
+            if prose is None:
+                self._step(delta[at])
+                at += 1
+                continue
+            self._emit(self._blanks + prose.group())
+            self._blanks, self._line_is_blank = "", False
+            at = prose.end()
         return self._take()
 
     def flush(self) -> str:

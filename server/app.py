@@ -13,7 +13,7 @@ from domain.settings import Settings
 from server import errors, logs
 from server.door import Door, Failures
 from server.middleware import Trace
-from server.routes import assistants, documents, health, notes, runs, threads, v1
+from server.routes import assistants, documents, explain, health, notes, quotas, runs, threads, usage, v1
 from server.wiring import open_state
 
 EXPOSED = ["Content-Location", "Location", "X-Trace-Id", "X-Pagination-Total", "X-Pagination-Next", "Retry-After"]
@@ -36,7 +36,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     errors.install(app)
-    for module in (health, assistants, threads, runs, documents, notes, v1):
+    for module in (health, assistants, threads, runs, explain, documents, notes, quotas, usage, v1):
         app.include_router(module.router)
     app.add_middleware(
         Door,

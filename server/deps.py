@@ -20,12 +20,15 @@ from retrieval.queue import IngestQueue
 from retrieval.search import LexicalRetriever
 from server.auth import Authenticator
 from server.engine.engine import Engine
+from server.metrics import Metered, Metrics
 from storage.children import Children
 from storage.database import Database
 from storage.documents import Documents
+from storage.model_calls import ModelCalls
 from storage.notes import Notes
 from storage.organizations import Organizations
 from storage.quota import QuotaLedger
+from storage.rate import RateLimits
 from storage.threads import Threads
 from storage.tool_calls import ToolCalls
 
@@ -44,9 +47,13 @@ class AppState:
     ingest: IngestQueue
     retriever: LexicalRetriever
     quota: QuotaLedger
+    rates: RateLimits
     threads: Threads
     children: Children
     tool_calls: ToolCalls
+    model_calls: ModelCalls
+    metrics: Metrics
+    metered: Metered
     skills: Mapping[str, Skill]
     services: Services
     graphs: Graphs

@@ -55,6 +55,7 @@ GRPC_STATUS: Mapping[type[ConsiliumError], str] = {
     errors.Unsupported: "UNIMPLEMENTED",
     errors.InvalidInput: "INVALID_ARGUMENT",
     errors.QuotaExceeded: "RESOURCE_EXHAUSTED",
+    errors.RateLimited: "RESOURCE_EXHAUSTED",
     errors.RunCancelled: "CANCELLED",
     errors.StaleFence: "ABORTED",
     errors.ToolError: "INTERNAL",

@@ -16,6 +16,11 @@ from graphs.build import build_graphs
 from graphs.skills import load_skills
 from jobs.engine import JobEngine
 from nodes.runtime import Services
+from providers.admission import Admission
+from providers.breaker import Breakers
+from providers.caller import Caller
+from providers.estimate import OutputEstimates
+from providers.latency import Latencies
 from providers.registry import Providers
 from retrieval.analyse import analyse
 from retrieval.demo import load_demo, read_demo
@@ -26,15 +31,19 @@ from server.auth import Authenticator
 from server.deps import AppState
 from server.engine.engine import Engine
 from server.engine.executor import Executor
+from server.metrics import Metered, Metrics
 from storage import embedded, migrate
+from storage.breakers import BreakerStore
 from storage.children import Children
 from storage.database import Database, open_pool
 from storage.documents import Documents
 from storage.events import Events
 from storage.isolation import assert_isolation
+from storage.model_calls import ModelCalls
 from storage.notes import Notes
 from storage.organizations import Organizations
 from storage.quota import QuotaLedger
+from storage.rate import RateLimits, Rates
 from storage.runs import Runs
 from storage.saver import TenantSaver
 from storage.threads import Threads
@@ -64,19 +73,29 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         retriever, ingest = LexicalRetriever(documents), IngestQueue(index)
         catalogue = load_catalogue(settings.providers_file)
         providers = Providers(catalogue, await asyncio.to_thread(process_environment), analyse)
+        caller = Caller(
+            ledger=QuotaLedger(db, settings.daily_tokens),
+            calls=ModelCalls(db),
+            breakers=Breakers(BreakerStore(db)),
+            admission=Admission(catalogue.places()),
+            latencies=Latencies(),
+            estimates=OutputEstimates(),
+            output_tokens=settings.reserve_output_tokens,
+        )
         services = Services(
             skills=load_skills(),
             limits=settings.limits,
             catalogue=catalogue,
             providers=providers,
-            quota=QuotaLedger(db, settings.daily_tokens),
+            caller=caller,
             retriever=retriever,
             notes=notes,
             tools=Registry([SearchDocuments(retriever), SaveOrganizationNote(notes)]),
             tool_calls=ToolCalls(db),
             children=Children(db),
-            reserve_output_tokens=settings.reserve_output_tokens,
         )
+        caller.estimates.seed(await caller.ledger.recent_completions())
+        await caller.breakers.start()
         await ingest.start()
         warming = asyncio.create_task(providers.warm())
         try:
@@ -87,6 +106,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             warming.cancel()
             await asyncio.gather(warming, return_exceptions=True)
             await ingest.stop()
+            await caller.breakers.stop()
             await providers.aclose()
 
 
@@ -105,7 +125,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             events,
             services.children,
             saver,
-            services.quota,
+            services.caller.ledger,
             threads,
             lease_seconds=settings.lease_seconds,
             flush_seconds=settings.flush_seconds,
@@ -120,9 +140,10 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             saver=saver,
             graphs=graphs,
             providers=services.providers,
-            quota=services.quota,
+            quota=services.caller.ledger,
             max_concurrent_runs=settings.max_concurrent_runs,
         )
+        metrics, metered = _metrics(services, db)
         authenticator = Authenticator(settings)
         await engine.start()
         try:
@@ -136,10 +157,21 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
                 index=parts.index,
                 ingest=parts.ingest,
                 retriever=services.retriever,
-                quota=services.quota,
+                quota=services.caller.ledger,
+                rates=RateLimits(
+                    db,
+                    Rates(
+                        organization=settings.rate_organization_per_minute,
+                        user=settings.rate_user_per_minute,
+                        model=settings.rate_model_per_minute,
+                    ),
+                ),
                 threads=threads,
                 children=services.children,
                 tool_calls=services.tool_calls,
+                model_calls=services.caller.calls,
+                metrics=metrics,
+                metered=metered,
                 skills=services.skills,
                 services=services,
                 graphs=graphs,
@@ -148,6 +180,16 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
         finally:
             await engine.stop()
             await authenticator.aclose()
+
+
+def _metrics(services: Services, db: Database) -> tuple[Metrics, Metered]:
+    """The process's metrics, fed by every model call."""
+    defaults = {name: state.default_model for name, state in services.providers.snapshot().providers.items()}
+    counted = Metrics(services.catalogue, defaults)
+    metered = Metered(services.caller, tuple(defaults), db.pool)
+    counted.registry.register(metered)
+    services.caller.observers.append(counted.call)
+    return counted, metered
 
 
 @contextmanager

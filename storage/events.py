@@ -12,6 +12,7 @@ from domain.ids import OrganizationId, RunId, ThreadId
 from storage.database import Connection, Database
 from storage.fence import fenced
 from storage.queries import load
+from storage.saver import Acting, pending
 
 Q = load("events")
 RUNS = load("runs")
@@ -69,13 +70,18 @@ class Events:
         run_id: RunId,
         fence: int,
         events: list[tuple[int, dict[str, Any]]],
+        acting: Acting,
     ) -> None:
-        """One flush in its own fenced transaction. Raises StaleFence."""
-        with fenced(run_id):
-            async with self._db.tenant(organization_id) as conn:
-                # The thread is locked before the run, as everywhere: the other way round a cancel would deadlock with this.
-                await append(conn, organization_id, thread_id, run_id, events, terminal=False)
-                await conn.execute(RUNS["assert_fence"].encode(), [run_id, fence])
+        """One flush in its own fenced transaction, with the checkpoints that led to it: no event tells of a state that could
+        still be lost. Raises StaleFence."""
+        async with pending(acting) as put_by:
+            with fenced(run_id):
+                async with self._db.tenant(organization_id) as conn:
+                    # The thread is locked before the run, as everywhere: the other way round a cancel would deadlock with this.
+                    await append(conn, organization_id, thread_id, run_id, events, terminal=False)
+                    await conn.execute(RUNS["assert_fence"].encode(), [run_id, fence])
+                    if put_by is not None:
+                        await put_by(conn)
 
     async def last_seq(self, organization_id: OrganizationId, thread_id: ThreadId) -> int:
         """The thread's last sequence number; 0 where nothing was logged or the thread is gone."""

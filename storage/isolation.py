@@ -22,6 +22,7 @@ ENGINE_TABLES = frozenset(
         "runs",
         "documents",
         "usage_ledger",
+        "provider_breakers",
         "procrastinate_jobs",
         "procrastinate_events",
         "procrastinate_workers",

@@ -8,7 +8,7 @@ of the checkpoint tables compare that prefix.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -21,11 +21,17 @@ from psycopg.rows import DictRow, dict_row
 
 from domain.errors import ConsiliumError, StaleFence
 from domain.ids import OrganizationId, RunId, ThreadId
-from storage.database import SET_TENANT, Pool
+from storage.database import SET_TENANT, Connection, Pool
 from storage.fence import fenced
 from storage.queries import load
 
 Q = load("runs")
+_CHECKPOINTS = load("checkpoints")
+_MANY = {
+    AsyncPostgresSaver.UPSERT_CHECKPOINT_BLOBS_SQL: _CHECKPOINTS["blobs"],
+    AsyncPostgresSaver.INSERT_CHECKPOINT_WRITES_SQL: _CHECKPOINTS["writes"],
+}
+"""The saver's statements of one row, and ours of many."""
 
 
 @dataclass(slots=True)
@@ -80,22 +86,52 @@ async def write_pending(pool: Pool, acting: Acting) -> None:
 
     Raises StaleFence where the run was taken over; what was pending is dropped then, as it is worth nothing any more.
     """
-    async with acting.writing:
-        taken = list(acting.pending)
-        if not taken:
-            return
-        try:
+    async with pending(acting) as put_by:
+        if put_by is not None:
             with fenced(acting.run_id):
-                async with pool.connection() as conn, conn.pipeline(), conn.cursor(binary=True) as cursor:
+                async with pool.connection() as conn, conn.pipeline():
                     await conn.execute(SET_TENANT, [acting.organization_id])
                     await conn.execute(Q["assert_fence"].encode(), [acting.run_id, acting.fence])
-                    for query, rows in taken:
-                        for row in rows:
-                            await cursor.execute(query.encode(), row)
+                    await put_by(conn)
+
+
+@asynccontextmanager
+async def pending(acting: Acting) -> AsyncIterator[Callable[[Connection], Awaitable[None]] | None]:
+    """What a run has put by, to be written within a fenced transaction of the caller's that lies within the block; None where
+    there is nothing. It is forgotten once the block has ended well, or with a StaleFence."""
+    async with acting.writing:
+        taken = list(acting.pending)
+
+        async def write(conn: Connection) -> None:
+            async with conn.cursor(binary=True) as cursor:
+                for query, rows in _together(taken):
+                    for row in rows:
+                        await cursor.execute(query.encode(), row)
+
+        try:
+            yield write if taken else None
         except StaleFence:
             acting.pending.clear()
             raise
         del acting.pending[: len(taken)]
+
+
+def _together(pending: Sequence[tuple[str, list[Any]]]) -> list[tuple[str, list[Any]]]:
+    """The same rows in fewer statements: a turn has dozens of small ones, and each costs more than its row.
+
+    No statement depends on another of the same transaction, so that their order doesn't matter.
+    """
+    columns: dict[str, list[Any]] = {many: [] for many in _MANY.values()}
+    rest: list[tuple[str, list[Any]]] = []
+    for query, rows in pending:
+        many = _MANY.get(query)
+        if many is None:
+            rest.append((query, rows))
+        else:
+            columns[many].extend(rows)
+    return [
+        (many, [[list(column) for column in zip(*rows, strict=True)]]) for many, rows in columns.items() if rows
+    ] + rest
 
 
 def checkpoint_thread(organization_id: OrganizationId, thread_id: ThreadId) -> str:

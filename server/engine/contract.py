@@ -52,9 +52,10 @@ class RunEngine(Protocol):
         trace_id: TraceId,
         create_thread: bool = False,
         thread_metadata: dict[str, Any] | None = None,
+        own_thread: bool = False,
         ephemeral: bool = False,
     ) -> Run:
-        """Accept a run. With `ephemeral` the thread goes away when the run is over.
+        """Accept a run. With `own_thread` the thread is made for it; with `ephemeral` it goes away when the run is over.
 
         Raises NotFound for a missing thread (unless `create_thread`), Conflict where the thread is busy and the strategy is
         `reject`, or where the idempotency key came with another body before.

@@ -12,7 +12,7 @@ import structlog
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
-from domain.errors import Conflict, InvalidInput, QuotaExceeded, StaleFence
+from domain.errors import Conflict, InvalidInput, StaleFence
 from domain.identity import Identity
 from domain.ids import OrganizationId, RunId, ThreadId, TraceId, UserId, new_id
 from domain.runs import TERMINAL, Event, Run, RunStatus
@@ -37,6 +37,8 @@ POLL_SECONDS = 1.0
 FOLLOW_SECONDS = 0.25
 """How often a run that another replica executes is read from the log."""
 QUOTA_SECONDS = 2.0
+REMEMBERED_USERS = 10_000
+"""Of whom it is known that they had tokens a moment ago."""
 SERVED_STRATEGIES = ("reject", "enqueue")
 
 
@@ -71,7 +73,7 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._poller: asyncio.Task[None] | None = None
         self._stopping = False
-        self._had_tokens: dict[OrganizationId, float] = {}
+        self._had_tokens: dict[tuple[OrganizationId, UserId], float] = {}
 
     async def start(self) -> None:
         """Register with the queue and begin to take runs, those an earlier process left behind included."""
@@ -99,13 +101,14 @@ class Engine:
         trace_id: TraceId,
         create_thread: bool = False,
         thread_metadata: dict[str, Any] | None = None,
+        own_thread: bool = False,
         ephemeral: bool = False,
     ) -> Run:
         if request.multitask_strategy not in SERVED_STRATEGIES:
             raise InvalidInput("multitask_strategy", f"must be one of {', '.join(SERVED_STRATEGIES)}")
         asked = {**request.config.get("configurable", {}), **request.context}
         self._check_model(asked)
-        await self._check_quota(identity.organization_id)
+        await self._check_quota(identity)
         kwargs = {
             **{
                 key: value
@@ -128,10 +131,12 @@ class Engine:
                 kwargs=kwargs,
                 metadata=request.metadata,
                 multitask_strategy=request.multitask_strategy,
-                create_thread=create_thread or ephemeral,
+                create_thread=create_thread or own_thread or ephemeral,
                 thread_metadata=thread_metadata or {},
                 idempotency_key=idempotency_key,
-                fingerprint=fingerprint({**asdict(request), "thread_id": None if ephemeral else thread_id}),
+                fingerprint=fingerprint(
+                    {**asdict(request), "thread_id": None if own_thread or ephemeral else thread_id, "kept": not ephemeral}
+                ),
             ),
             claim=self._has_room(),
         )
@@ -146,21 +151,25 @@ class Engine:
         if choice:
             choose(RouteRequest(explicit=choice), self._providers.catalogue, self._providers.snapshot())
 
-    async def _check_quota(self, organization_id: OrganizationId) -> None:
-        """A day that is used up is refused at the door. An organisation that had tokens left a moment ago isn't asked again:
-        what counts is the reservation before every model call."""
-        if time.monotonic() - self._had_tokens.get(organization_id, float("-inf")) < QUOTA_SECONDS:
+    async def _check_quota(self, identity: Identity) -> None:
+        """A day that is used up is refused at the door, unless runs are to wait. Whoever had tokens left a moment ago isn't asked
+        again: what counts is the reservation before every model call."""
+        who = identity.organization_id, identity.user_id
+        if time.monotonic() - self._had_tokens.get(who, float("-inf")) < QUOTA_SECONDS:
             return
-        today = await self._quota.today(organization_id)
-        if today.limit is not None and today.remaining == 0:
-            raise QuotaExceeded(
-                limit=today.limit,
-                used=today.used,
-                reserved=today.reserved,
-                requested=1,
-                resets_at=today.resets_at,
-            )
-        self._had_tokens[organization_id] = time.monotonic()
+        refusal = await self._quota.used_up(*who)
+        if refusal is not None and not refusal.waits:
+            raise refusal
+        if len(self._had_tokens) >= REMEMBERED_USERS:
+            self._had_tokens.clear()
+        self._had_tokens[who] = time.monotonic()
+
+    async def budget_changed(self, organization_id: OrganizationId) -> None:
+        """The organisation has other limits now: its runs that wait for tokens try again."""
+        for who in [who for who in self._had_tokens if who[0] == organization_id]:
+            del self._had_tokens[who]
+        await self._jobs.wake(organization_id)
+        await self._take()
 
     async def tail(
         self, organization_id: OrganizationId, run: Run, *, after_seq: int | None
@@ -171,8 +180,13 @@ class Engine:
             held = self._live.get(run.run_id)
             if held is not None and held.run.organization_id == organization_id and after + 1 >= held.log.first_seq:
                 async for event in held.log.tail(after):
+                    if event is not None and event.terminal and event.data.get("status") == "pending":
+                        break  # it waits for tokens, and goes on later, here or elsewhere
+                    after = after if event is None else event.seq
                     yield event
-                return
+                else:
+                    return
+                continue
             events = await self._stored(organization_id, run, after)
             for event in events:
                 after, silent = event.seq, 0.0
@@ -234,6 +248,8 @@ class Engine:
             (0, {"method": "end", "ns": [], "data": {"status": "interrupted"}}),
         ]
         status = await self._jobs.cancel(organization_id, run, ended)
+        if status == "pending":
+            await self._take()
         while wait and status not in TERMINAL:
             await asyncio.sleep(FOLLOW_SECONDS)
             status = (await self._runs.get(organization_id, run.thread_id, run.run_id)).status
@@ -260,6 +276,10 @@ class Engine:
     async def values(self, organization_id: OrganizationId, run: Run) -> dict[str, Any]:
         with acting_for(organization_id):
             return await self._state(run, None)
+
+    async def depth(self) -> dict[RunStatus, int]:
+        """How many runs of all organisations wait and are under way."""
+        return await self._jobs.depth()
 
     def _has_room(self) -> bool:
         return not self._stopping and len(self._live) < self._max
@@ -308,9 +328,15 @@ class Engine:
         try:
             return await self._executor.execute(held, claim_next=not self._stopping)
         finally:
-            self._live.pop(run.run_id, None)
-            held.log.close()
+            if self._live.get(run.run_id) is held:  # one that was put back may have been claimed again by now
+                del self._live[run.run_id]
+            held.log.close("running" if held.resumes_at is None else "pending")
             held.over.set()
+
+    async def _take(self) -> None:
+        """Take waiting runs while there is room."""
+        while self._has_room() and (claim := await self._jobs.claim_next()):
+            self._begin(claim, None, None)
 
     async def _poll(self) -> None:
         """Sweep expired leases and take waiting runs while there is room."""
@@ -318,8 +344,7 @@ class Engine:
             try:
                 await self._jobs.sweep()
                 await self._quota.sweep()
-                while self._has_room() and (claim := await self._jobs.claim_next()):
-                    self._begin(claim, None, None)
+                await self._take()
             except (OperationalError, PoolTimeout) as lost:
                 log.warning("the queue can't be read", error=type(lost).__name__)
             await asyncio.sleep(POLL_SECONDS)
@@ -338,4 +363,5 @@ def _context(run: Run) -> RunContext:
         orchestration=asked.get("orchestration") or "graph",
         provider=asked.get("provider"),
         model=asked.get("model"),
+        waited_seconds=run.waited_seconds,
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 import structlog
-from langchain_core.messages import ToolMessage
+from langchain_core.messages import RemoveMessage, ToolMessage
 from langchain_core.messages.utils import convert_to_messages
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import EmptyInputError, GraphRecursionError
@@ -15,7 +16,7 @@ from langgraph.types import Command
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
-from domain.errors import ConsiliumError, InvalidInput, RunCancelled, StaleFence
+from domain.errors import ConsiliumError, InvalidInput, QuotaExceeded, RunCancelled, StaleFence
 from domain.identity import Identity
 from domain.runs import Run, RunStatus
 from domain.tools import ToolFailure, ToolResult
@@ -35,6 +36,10 @@ log = structlog.get_logger(__name__)
 
 Ending = Literal["cancel", "release", "fenced"]
 """Why a run's task was cancelled: by request; because this process stops; because another holds the run."""
+RECHECK_SECONDS = 900.0
+"""A run that waits for tokens sees so often whether it can go on sooner: a default that was raised wakes nobody."""
+CROWDED_SECONDS = 5.0
+"""The same where tokens are only reserved, not used: they come free with the calls that hold them."""
 RECURSION_LIMIT = 250
 """Supersteps; far above what the limits of a turn allow, which end it honestly before."""
 
@@ -49,6 +54,8 @@ class Execution:
     context: RunContext
     acting: Acting | None = None
     ending: Ending | None = None
+    resumes_at: datetime | None = None
+    """The run has no tokens left and is to wait for them until then."""
     task: asyncio.Task[None] | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """The graph has ended; its end is still to be recorded."""
@@ -129,10 +136,25 @@ class Executor:
                 await self._store(held)
                 await self._jobs.release(claim)
                 return None
+            if held.resumes_at is not None:
+                return await self._postpone(held, held.resumes_at, outcome, claim_next=claim_next)
             if outcome.status != "success":
                 await self._close_open_calls(held)
-            await write_pending(self._saver.pool, held.acting)
             return await self._finish(held, outcome, run, claim_next=claim_next)
+
+    async def _postpone(
+        self, held: Execution, resumes_at: datetime, outcome: Outcome, *, claim_next: bool
+    ) -> Claim | None:
+        """Keep what the run has done so far and give its place to others until it has tokens again."""
+        refusal = (outcome.error or {}).get("details", {})
+        crowded = refusal.get("used", 0) + refusal.get("requested", 0) <= refusal.get("limit", 0)
+        told = {"type": "quota_wait", "resumes_at": resumes_at.isoformat()}
+        held.log.append("custom", (), {**told, **{key: refusal.get(key) for key in ("scope", "subject")}})
+        await self._store(held)
+        await self._jobs.postpone(
+            held.claim, resumes_at, at_most_seconds=CROWDED_SECONDS if crowded else RECHECK_SECONDS
+        )
+        return await self._jobs.claim_next() if claim_next else None
 
     async def _finish(self, held: Execution, outcome: Outcome, run: Run, *, claim_next: bool) -> Claim | None:
         if outcome.error is not None:
@@ -142,7 +164,13 @@ class Executor:
         end = {"status": outcome.status}
         stored.append((held.log.next_seq, {"method": "end", "ns": [], "data": end}))
         following = await self._jobs.finish(
-            held.claim, run.thread_id, outcome.status, stored, error=outcome.error, claim_next=claim_next
+            held.claim,
+            run.thread_id,
+            outcome.status,
+            stored,
+            acting=held.acting,
+            error=outcome.error,
+            claim_next=claim_next,
         )
         if run.kwargs.get("ephemeral"):
             await self._threads.delete(_owner(run), run.thread_id)
@@ -152,6 +180,8 @@ class Executor:
 
     async def _run(self, held: Execution) -> Outcome:
         run = held.run
+        if run.cancel_requested:
+            return Outcome("interrupted", _error(RunCancelled("The run was cancelled."), run))
         try:
             async with asyncio.timeout(self._turn_seconds + 60):
                 await self._stream(held)
@@ -170,6 +200,11 @@ class Executor:
             return Outcome(
                 "timeout", {"error": "timeout", "error_code": "timeout", "message": "The run took too long."}
             )
+        except QuotaExceeded as refused:
+            if refused.waits and held.ending is None:
+                held.resumes_at = refused.resets_at
+                return Outcome("pending", _error(refused, run))
+            return Outcome("error", _error(refused, run))
         except ConsiliumError as failed:
             log.warning("run failed", run_id=run.run_id, error_code=failed.code, error=failed.message)
             return Outcome("error", _error(failed, run))
@@ -207,6 +242,8 @@ class Executor:
             method = part["type"]
             data = public_update(part["data"]) if method == "updates" else part["data"]
             held.log.append(method, tuple(part["ns"]), data)
+            if (retracted := _retracted(method, data)) is not None:
+                held.log.append("messages", tuple(part["ns"]), (RemoveMessage(id=retracted), {}))
 
     async def _input(self, held: Execution, config: RunnableConfig) -> Any:
         """The run's input; None to go on from the checkpoint an earlier attempt of this run reached."""
@@ -249,11 +286,11 @@ class Executor:
         """What the run has put by: its checkpoints first, so that no event tells of a state that could still be lost."""
         assert held.acting is not None, "a run is executed on somebody's behalf"
         run, claim, waiting = held.run, held.claim, held.log.unstored()
-        await write_pending(self._saver.pool, held.acting)
         if not waiting:
+            await write_pending(self._saver.pool, held.acting)
             return
         stored = encode(waiting, final=False)
-        await self._events.append(claim.organization_id, run.thread_id, run.run_id, claim.fence, stored)
+        await self._events.append(claim.organization_id, run.thread_id, run.run_id, claim.fence, stored, held.acting)
         held.log.mark_stored(len(waiting))
 
     async def _close_open_calls(self, held: Execution) -> None:
@@ -280,6 +317,11 @@ class Executor:
                 return
             except ValueError as unreadable:
                 log.warning("no state to close", run_id=run.run_id, namespace=namespace, error=str(unreadable))
+
+
+def _retracted(method: str, data: Any) -> str | None:
+    """The id of the message a custom event takes back: readers of messages alone learn of it, too."""
+    return data["message_id"] if method == "custom" and data.get("type") == "retraction" else None
 
 
 def run_config(run: Run) -> RunnableConfig:

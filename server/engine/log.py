@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 from domain.ids import RunId
-from domain.runs import Event
+from domain.runs import Event, RunStatus
 from server.render.serialize import jsonable, only
 
 HEARTBEAT_SECONDS = 15.0
@@ -39,10 +39,11 @@ class RunLog:
         news.set()
         return event
 
-    def close(self) -> None:
-        """Let the readers go. Where the run isn't over it goes on elsewhere: their streams end, to be joined again."""
+    def close(self, status: RunStatus = "running") -> None:
+        """Let the readers go. Where the run isn't over it goes on elsewhere, at once or (`pending`) later; this end is no event
+        of it, and is never stored."""
         if not self.events or not self.events[-1].terminal:
-            self.append("end", (), {"status": "running"}, terminal=True)
+            self.append("end", (), {"status": status}, terminal=True)
 
     async def tail(self, after_seq: int) -> AsyncIterator[Event | None]:
         """Events with seq > `after_seq` as they come, None after 15 s of silence; ends after the terminal one."""

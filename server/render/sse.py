@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import anyio
 import orjson
 import structlog
-from langchain_core.messages import AIMessageChunk, BaseMessage, BaseMessageChunk
+from langchain_core.messages import AIMessageChunk, BaseMessage, BaseMessageChunk, RemoveMessage
 from langchain_core.messages.utils import convert_to_messages, message_chunk_to_message
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -140,6 +140,9 @@ class SseRenderer:
         """`messages/metadata` once a message, then the whole message so far with every chunk."""
         message, metadata = _message(event.data[0]), event.data[1]
         key, head = str(message.id), b""
+        if isinstance(message, RemoveMessage):  # retracted: its provider failed in the middle of it
+            growing.pop(key, None)
+            return encode("messages/complete", dumps([message]), event.seq)
         known = growing.get(key)
         if known is None:
             head = encode("messages/metadata", dumps({key: {"metadata": metadata}}))

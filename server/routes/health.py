@@ -36,6 +36,13 @@ async def info() -> dict[str, Any]:
     }
 
 
+@router.get("/metrics")
+async def metrics(state: StateDep) -> Response:
+    """This process's metrics in Prometheus's text form. They name providers and models, no organisation and no user."""
+    state.metered.runs = await state.engine.depth()
+    return Response(state.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
 @router.get("/health/live")
 async def live() -> dict[str, str]:
     """The process answers."""

@@ -13,9 +13,12 @@ from fastapi import APIRouter, Header, Query, Response
 from domain.errors import ConsiliumError, InvalidInput, NotFound
 from domain.identity import Identity
 from domain.ids import RunId, ThreadId, is_uuid, new_id
+from domain.quota import model_subject
 from domain.runs import TERMINAL, Event, Run, RunStatus
 from domain.trace import current_trace_id
+from providers.route import Choice, RouteRequest, choose
 from server.deps import AppState, CallerDep, StateDep
+from server.engine.contract import RunRequest
 from server.render.serialize import Hidden, dumps, error_json, only, run_json
 from server.render.sse import (
     HEARTBEAT,
@@ -215,15 +218,28 @@ async def _submit(state: AppState, caller: Identity, thread_id: str | None, body
         target, ephemeral = ThreadId(thread_id.lower()), False
     if asked.checkpoint_id is not None:
         await _check_checkpoint(state, caller, thread_id, asked.graph_id, asked.checkpoint_id)
+    await state.rates.admit(caller.organization_id, caller.user_id, _named_model(state, asked))
     return await state.engine.submit(
         caller,
         target,
         asked,
         idempotency_key=key,
         trace_id=current_trace_id(),
-        create_thread=thread_id is None or body.if_not_exists == "create",
+        create_thread=body.if_not_exists == "create",
+        own_thread=thread_id is None,
         ephemeral=ephemeral,
     )
+
+
+def _named_model(state: AppState, asked: RunRequest) -> str | None:
+    """The model the request names, as limits name it; None where the choice is left to us. Raises NoProvider."""
+    wishes = {**asked.config.get("configurable", {}), **asked.context}
+    choice = Choice(wishes.get("provider"), wishes.get("model"))
+    if not choice:
+        return None
+    providers = state.services.providers
+    first = choose(RouteRequest(explicit=choice), providers.catalogue, providers.snapshot()).candidates[0]
+    return model_subject(first.provider, first.model)
 
 
 async def _check_checkpoint(

@@ -1,11 +1,10 @@
-"""Our own small resources: tools, providers, usage, a conversation's children and tool calls."""
+"""Our own small resources: tools, providers, a conversation's children and tool calls."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from langchain_core.runnables import RunnableConfig
 
 from domain.errors import Conflict, NotFound
@@ -38,14 +37,6 @@ async def agents(state: StateDep, caller: CallerDep) -> Response:
 async def providers(state: StateDep, caller: CallerDep) -> Response:
     """The capability matrix of the configured providers; unknown prices are null."""
     return _json({"providers": state.services.providers.matrix()})
-
-
-@router.get("/usage")
-async def usage(state: StateDep, caller: CallerDep, days: Annotated[int, Query(ge=1, le=366)] = 7) -> Response:
-    """Today's budget and the tokens used by day, provider, model, agent and user."""
-    today = await state.quota.today(caller.organization_id)
-    rows = await state.quota.usage(caller.organization_id, days)
-    return _json({"today": {**asdict(today), "remaining": today.remaining}, "usage": [asdict(row) for row in rows]})
 
 
 @router.get("/threads/{thread_id}/children")

@@ -46,7 +46,9 @@ UPDATE threads SET status = 'busy', updated_at = now(), metadata = metadata || %
 -- name: claim
 -- (engine) Take the lease of a fetched run: a new fence, another attempt. Nothing where the run is over.
 UPDATE runs SET status = 'running', fence = fence + 1, attempt = attempt + 1, holder = %(holder)s, job_id = %(job_id)s,
-       lease_until = now() + make_interval(secs => %(lease_seconds)s), updated_at = now()
+       lease_until = now() + make_interval(secs => %(lease_seconds)s), updated_at = now(),
+       waited_seconds = waited_seconds + coalesce(extract(epoch FROM now() - waiting_since), 0),
+       resumes_at = NULL, waiting_since = NULL
 WHERE run_id = %(run_id)s AND status IN ('pending', 'running')
 RETURNING run_id, organization_id, fence, attempt;
 
@@ -73,7 +75,7 @@ RETURNING cancel_requested;
 -- Ask for an end; the holder sees it at once or with its next heartbeat.
 UPDATE runs SET cancel_requested = true, updated_at = now()
 WHERE run_id = %(run_id)s AND status IN ('pending', 'running')
-RETURNING status, job_id;
+RETURNING status, job_id, resumes_at;
 
 -- name: finish
 -- The run is over. Nothing where it is not held with this fence.
@@ -106,6 +108,29 @@ UPDATE runs SET status = 'pending', fence = fence + 1, holder = NULL, lease_unti
 WHERE run_id = %(run_id)s AND status = 'running' AND (%(fence)s::bigint IS NULL OR fence = %(fence)s)
 RETURNING run_id;
 
+-- name: postpone
+-- (engine) The run waits for tokens; the old holder's fence is worthless from now on. `due` is when it is to be tried again: at
+-- once where it is to be cancelled. Nothing where it is not held with this fence.
+UPDATE runs SET status = 'pending', fence = fence + 1, holder = NULL, lease_until = NULL, updated_at = now(),
+       resumes_at = %(resumes_at)s, waiting_since = now()
+WHERE run_id = %(run_id)s AND status = 'running' AND fence = %(fence)s
+RETURNING CASE WHEN cancel_requested THEN NULL
+               ELSE least(resumes_at, now() + make_interval(secs => %(at_most_seconds)s)) END AS due;
+
+-- name: wake
+-- (engine) Runs that wait for tokens are tried again now: one, or all of an organisation.
+UPDATE procrastinate_jobs SET scheduled_at = '2000-01-01' WHERE id IN (
+    SELECT j.id FROM procrastinate_jobs j
+    WHERE j.status = 'todo' AND j.id IN (
+        SELECT job_id FROM runs
+        WHERE organization_id = %(organization_id)s AND resumes_at IS NOT NULL
+          AND (%(run_id)s::uuid IS NULL OR run_id = %(run_id)s))
+    ORDER BY j.id FOR UPDATE SKIP LOCKED);
+
 -- name: delete
 -- Forget a run that is over, with its events and tool calls.
 DELETE FROM runs WHERE run_id = %(run_id)s AND thread_id = %(thread_id)s AND status NOT IN ('pending', 'running') RETURNING run_id;
+
+-- name: depth
+-- (engine) Unfinished runs of all organisations by status.
+SELECT status, count(*)::int AS runs FROM runs WHERE status IN ('pending', 'running') GROUP BY status;

@@ -121,6 +121,16 @@ async def test_fifty_repeats_of_a_request_are_one_run(serving: Serving, owner_ds
         assert conn.execute("SELECT count(*) FROM runs").fetchone() == (1,)
 
 
+async def test_a_repeat_without_a_thread_is_one_run_too(serving: Serving) -> None:
+    sent = {"assistant_id": "supervisor", "input": MESSAGES, "on_completion": "keep"}
+    async with serving(None, None) as server, server.http() as http:
+        answers = [await http.post("/runs", json=sent, headers={"Idempotency-Key": "k-2"}) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert answers[0].json()["run_id"] == answers[1].json()["run_id"]
+        other = await http.post("/runs", json={**sent, "on_completion": "delete"}, headers={"Idempotency-Key": "k-2"})
+        assert other.status_code == 409
+
+
 async def test_twenty_submits_on_one_thread_are_all_kept_in_order(serving: Serving) -> None:
     async with serving(None, None) as server:
         client = server.sdk()

@@ -41,6 +41,11 @@ CHECKED = {
     ("documents", "status"): "pending",
     ("tool_calls", "status"): "pending",
     ("usage_ledger", "status"): "reserved",
+    ("quota_subject_days", "scope"): "user",
+    ("quota_exhaustion", "action"): "wait",
+    ("rate_limits", "scope"): "user",
+    ("rate_states", "scope"): "user",
+    ("model_calls", "outcome"): "failed",
     ("chunks", "end_offset"): 2,
 }
 """Values of columns whose CHECK doesn't take the sample of their type."""

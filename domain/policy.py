@@ -1,0 +1,28 @@
+"""How models are to be chosen: what a request, a user, a skill or an organisation may say about it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ReasoningEffort = Literal["none", "low", "medium", "high"]
+
+
+class ModelPolicy(BaseModel):
+    """One party's wishes. None and False leave the matter to the next party; `local_only` can't be lifted by anybody."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    provider: str | None = Field(None, max_length=300)
+    model: str | None = Field(None, max_length=300)
+    """A model's name or alias, or "provider/model"."""
+    force_cloud: bool = False
+    """Cloud models first; a local one only where no cloud model can answer."""
+    prefer_local: bool = False
+    """Local models first."""
+    local_only: bool = False
+    """Never a cloud model."""
+    max_latency_ms: int | None = Field(None, ge=1, le=3_600_000)
+    """A local model is used only where its measured latency keeps to this."""
+    reasoning_effort: ReasoningEffort | None = None

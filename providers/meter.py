@@ -1,0 +1,82 @@
+"""What one attempt used: the provider's own count, else a count of our own of the prompt and of all that was generated."""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from domain.usage import Usage
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessageChunk
+
+
+@dataclass(slots=True)
+class Meter:
+    """Of one attempt. `prompt_tokens` is our own count of the prompt. Times are of `time.perf_counter`."""
+
+    prompt_tokens: int
+    started: float = field(default_factory=time.perf_counter)
+    first_at: float | None = None
+    """When the first of the answer came: text, reasoning or a tool call."""
+    begun: bool = False
+    """Whether the provider took the request on: from here on the prompt is spent."""
+    finish_reason: str | None = None
+    shown_chars: int = 0
+    """Of text that was passed on to a reader."""
+    _bytes: int = 0
+    _reported: Usage | None = None
+
+    def accepted(self) -> None:
+        """The provider took the request on."""
+        self.begun = True
+
+    def received(self, text: str) -> None:
+        """The provider generated `text`: of the answer, of its reasoning, of a tool call."""
+        self.begun = True
+        if text:
+            self.first_at = self.first_at or time.perf_counter()
+            self._bytes += len(text.encode("utf-8", "replace"))
+
+    def shown(self, text: str) -> None:
+        """A reader saw it."""
+        self.shown_chars += len(text)
+
+    def reported(self, usage: Usage) -> None:
+        """The provider's own count of what it has counted so far: a later one stands for an earlier."""
+        self.begun = True
+        self._reported = usage
+
+    def read(self, chunk: AIMessageChunk) -> None:
+        """Note a chunk of a model that has no wire. Counts that come in parts add up, as LangChain's merging has it."""
+        self.received(chunk.text if chunk.content else "")
+        for call in chunk.tool_call_chunks:
+            self.received(call["args"] or "")
+        if thought := chunk.additional_kwargs.get("reasoning_content"):
+            self.received(str(thought))
+        if chunk.usage_metadata is not None:
+            counted = chunk.usage_metadata
+            usage = Usage(counted["input_tokens"], counted["output_tokens"], "provider")
+            self.reported(usage if self._reported is None else self._reported + usage)
+        if finish := chunk.response_metadata.get("finish_reason"):
+            self.finish_reason = str(finish)
+
+    def usage(self) -> Usage:
+        """What is to be charged. An answer nobody counted is never free."""
+        if self._reported is not None:
+            return self._reported
+        if not self.begun:
+            return Usage(0, 0, "estimated")
+        return Usage(self.prompt_tokens, -(-self._bytes // 3), "estimated")
+
+    def first_token_ms(self) -> int | None:
+        return None if self.first_at is None else round((self.first_at - self.started) * 1000)
+
+    def latency_ms(self) -> int:
+        return round((time.perf_counter() - self.started) * 1000)
+
+
+metering: ContextVar[Meter | None] = ContextVar("metering", default=None)
+"""The meter of the attempt under way in this task, for the guards below the vendors' classes."""

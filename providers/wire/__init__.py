@@ -1,0 +1,1 @@
+"""The wire guard: what a provider streams is framed, checked and coalesced here, below the vendors' classes."""

@@ -1,0 +1,121 @@
+"""Chat completions over HTTP, guarded, without a vendor's library: what the gateway forwards and the agents' model reads."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from domain.catalogue import Timeouts
+from domain.errors import ProviderError, ProviderProtocolError
+from providers.failures import of_status, quote, translate
+from providers.meter import Meter
+from providers.wire.framing import ServerSentEvents
+from providers.wire.guard import WINDOW, guarded
+from providers.wire.openai import Chunk, OpenAIDialect, whole_answer
+
+if TYPE_CHECKING:
+    import httpx2
+
+LONGEST_ERROR = 64 * 1024
+"""Bytes of an error's body that are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where chat completions are had. `key_variable` names the environment variable of the key."""
+
+    client: httpx2.AsyncClient
+    provider: str
+    base_url: str = field(repr=False)
+    api_key: str | None = field(repr=False)
+    key_variable: str | None
+    timeouts: Timeouts
+
+    async def stream(self, body: Mapping[str, Any], meter: Meter, *, window: float = WINDOW) -> AsyncGenerator[Chunk, None]:
+        """The chunks of the answer to a request body, guarded; the body's `stream` is set here.
+
+        Raises ProviderUnavailable, ProviderRateLimited, ProviderRejected, ProviderProtocolError.
+        """
+        model = str(body.get("model", ""))
+        try:
+            async with self.client.stream(
+                "POST", self.url, content=orjson.dumps({**body, "stream": True}), headers=self._headers()
+            ) as response:
+                if response.status_code >= 400:
+                    raise await self._refusal(response, model)
+                meter.accepted()
+                dialect = OpenAIDialect(self.provider, model, offered(body), meter)
+                kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+                if kind == "application/json":
+                    async for chunk in self._whole(response, dialect):
+                        yield chunk
+                    return
+                if kind in ("text/html", "text/plain"):
+                    raise ProviderProtocolError(self.provider, f"answered with {kind}, not with a stream", reason="html")
+                async with aclosing(
+                    guarded(response.aiter_raw(), ServerSentEvents(), dialect, self.timeouts, window=window)  # type: ignore[type-var]
+                ) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+        except ProviderError:
+            raise
+        except Exception as failure:
+            ours = translate(failure, self.provider, model)
+            if ours is None:
+                raise
+            raise ours from failure
+
+    @property
+    def url(self) -> str:
+        return f"{self.base_url.rstrip('/')}/chat/completions"
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"content-type": "application/json", "accept": "text/event-stream", "accept-encoding": "identity"}
+        if self.api_key:
+            headers["authorization"] = f"Bearer {self.api_key}"
+        return headers
+
+    async def _whole(self, response: httpx2.Response, dialect: OpenAIDialect) -> AsyncGenerator[Chunk, None]:
+        """The answer of a server that doesn't stream."""
+        read = await response.aread()
+        try:
+            told = orjson.loads(read)
+        except orjson.JSONDecodeError:
+            raise ProviderProtocolError(self.provider, "sent something that is not JSON", reason="bad_json") from None
+        for frame in whole_answer(told if isinstance(told, dict) else {}):
+            dialect.take(frame)
+        dialect.end()
+        for chunk in dialect.flush():
+            yield chunk
+
+    async def _refusal(self, response: httpx2.Response, model: str) -> ProviderError:
+        text = await error_text(response)
+        return of_status(
+            response.status_code, response.headers, text, self.provider, model, key_variable=self.key_variable
+        )
+
+
+async def error_text(response: Any) -> str:
+    """The message in an error's body, fit to be shown; "" where it has none. `response` is httpx's or httpx2's."""
+    read = b""
+    async for piece in response.aiter_bytes():
+        read += piece
+        if len(read) > LONGEST_ERROR:
+            return ""
+    try:
+        told = orjson.loads(read)
+    except orjson.JSONDecodeError:
+        return ""
+    error = told.get("error", told) if isinstance(told, dict) else told
+    message = error.get("message", "") if isinstance(error, dict) else error
+    return quote(message) if isinstance(message, str) else ""
+
+
+def offered(body: Mapping[str, Any]) -> frozenset[str]:
+    """The names of the tools a request offers, in OpenAI's, Ollama's and Anthropic's forms."""
+    tools = body.get("tools") or ()
+    return frozenset(str((tool.get("function") or tool).get("name")) for tool in tools if isinstance(tool, dict))

@@ -1,0 +1,50 @@
+"""Why a run's models were chosen, what was tried and what it cost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from domain.errors import NotFound
+from domain.ids import RunId, is_uuid
+from server.deps import CallerDep, StateDep
+from server.render.serialize import dumps
+from storage.model_calls import StoredCall
+
+router = APIRouter(tags=["runs"])
+
+
+@router.get("/threads/{thread_id}/runs/{run_id}/explain")
+async def explain(state: StateDep, caller: CallerDep, thread_id: str, run_id: str) -> Response:
+    """Every model call of a run, oldest first: candidates, eliminations with reasons, scores, breaker states, quota, attempts.
+
+    `unrecorded` are reservations whose call hasn't ended: it is under way, or its process was lost. `tokens` sums the ledger's
+    share of both: every token of the run is in it.
+    """
+    thread = await state.threads.get(caller, thread_id)
+    if not is_uuid(run_id):
+        raise NotFound("run", run_id)
+    run = await state.engine.get_run(caller.organization_id, thread.thread_id, RunId(run_id.lower()))
+    calls = await state.model_calls.of_run(caller.organization_id, run.run_id)
+    unrecorded = await state.model_calls.unrecorded(caller.organization_id, run.run_id)
+    shown = [_call(call) for call in calls]
+    attempts = [attempt for call in calls for attempt in call.record.attempts]
+    tokens = {
+        "prompt": sum(a.prompt_tokens or 0 for a in attempts) + sum(u.prompt or 0 for u in unrecorded),
+        "completion": sum(a.completion_tokens or 0 for a in attempts) + sum(u.completion or 0 for u in unrecorded),
+    }
+    body = {
+        "run_id": run.run_id,
+        "thread_id": run.thread_id,
+        "status": run.status,
+        "calls": shown,
+        "unrecorded": [asdict(entry) for entry in unrecorded],
+        "tokens": tokens,
+    }
+    return Response(dumps(body), media_type="application/json")
+
+
+def _call(call: StoredCall) -> dict[str, Any]:
+    return {**call.record.model_dump(mode="json", exclude={"organization_id"}), "ended_at": call.ended_at}

@@ -1,0 +1,68 @@
+"""Circuit breakers shared by all replicas: one row a provider, changed under its lock on the database's clock."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from domain.breaker import BreakerState
+from storage.database import Database
+from storage.queries import load
+
+Q = load("breakers")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBreaker:
+    """A state, and the database's time when it was read."""
+
+    state: BreakerState
+    now: datetime
+
+
+class BreakerStore:
+    """Reads and changes breakers. Every method raises OperationalError or PoolTimeout where the database can't be reached."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def change(
+        self, provider: str, transition: Callable[[BreakerState, datetime], BreakerState]
+    ) -> StoredBreaker:
+        """Apply a transition to the provider's state; the others are told where it made a difference."""
+        async with self._db.engine() as conn:
+            await conn.execute(Q["ensure"].encode(), {"provider": provider})
+            row = await (await conn.execute(Q["lock"].encode(), {"provider": provider})).fetchone()
+            assert row is not None, "the row was made in this transaction or before"
+            before = _stored(row)
+            after = transition(before.state, before.now)
+            if after != before.state:
+                await conn.execute(Q["change"].encode(), {"provider": provider, **asdict(after)})
+            return StoredBreaker(after, before.now)
+
+    async def all(self) -> dict[str, StoredBreaker]:
+        """The breakers of all providers that have ever failed."""
+        async with self._db.engine() as conn:
+            rows = await (await conn.execute(Q["all"].encode())).fetchall()
+        return {row["provider"]: _stored(row) for row in rows}
+
+    async def changes(self, every: float) -> AsyncIterator[None]:
+        """Yields at once, then whenever a replica has changed a breaker, and every so many seconds anyway.
+
+        On a connection of its own: LISTEN doesn't pass a pooler of transactions.
+        """
+        async with await AsyncConnection.connect(str(self._db.pool.conninfo), autocommit=True) as conn:
+            await conn.execute(Q["listen"].encode())
+            while True:
+                yield
+                async for _ in conn.notifies(timeout=every, stop_after=1):
+                    pass
+
+
+def _stored(row: dict[str, Any]) -> StoredBreaker:
+    values = {key: value for key, value in row.items() if key not in ("provider", "now")}
+    return StoredBreaker(BreakerState(**values), row["now"])

@@ -1,0 +1,80 @@
+"""Records of model calls: what was considered, tried and used. They explain a run afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from domain.calls import CallRecord
+from domain.ids import OrganizationId, RunId, ThreadId
+from domain.text import clean_json
+from storage.database import Connection, Database
+from storage.queries import load
+
+Q = load("model_calls")
+_DETAIL = frozenset({"policy", "candidates", "eliminations", "attempts", "quota"})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCall:
+    """A call and when it ended."""
+
+    record: CallRecord
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UnrecordedCall:
+    """A ledger entry without a record: under way while `status` is `reserved`, otherwise lost with its process. Tokens."""
+
+    entry_id: str
+    call_id: str | None
+    thread_id: ThreadId | None
+    agent: str
+    purpose: str
+    provider: str
+    model: str
+    status: str
+    reserved: int
+    prompt: int | None
+    completion: int | None
+    source: str | None
+    created_at: datetime
+    settled_at: datetime | None
+
+
+async def insert(conn: Connection, record: CallRecord) -> None:
+    """Write a record within the caller's transaction."""
+    data = record.model_dump(mode="json")
+    detail = {key: data.pop(key) for key in _DETAIL}
+    await conn.execute(Q["insert"].encode(), {**data, "detail": Jsonb(clean_json(detail))})
+
+
+class ModelCalls:
+    """The calls of one organisation's runs."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def add(self, record: CallRecord) -> None:
+        """Write a record in a transaction of its own."""
+        async with self._db.tenant(record.organization_id) as conn:
+            await insert(conn, record)
+
+    async def of_run(self, organization_id: OrganizationId, run_id: RunId) -> list[StoredCall]:
+        """Oldest first."""
+        rows = await self._db.fetch_all(organization_id, Q["by_run"], {"run_id": run_id})
+        return [_stored(row) for row in rows]
+
+    async def unrecorded(self, organization_id: OrganizationId, run_id: RunId) -> list[UnrecordedCall]:
+        """What the ledger knows of calls that have no record, oldest first."""
+        rows = await self._db.fetch_all(organization_id, Q["unrecorded"], {"run_id": run_id})
+        return [UnrecordedCall(**row) for row in rows]
+
+
+def _stored(row: dict[str, Any]) -> StoredCall:
+    detail, ended_at = row.pop("detail"), row.pop("created_at")
+    return StoredCall(CallRecord.model_validate({**row, **detail}), ended_at)

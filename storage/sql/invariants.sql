@@ -1,0 +1,71 @@
+-- What must hold (docs/reliability.md). Every query yields the violations: one row each, `subject` and `problem`; none where it holds.
+-- Asked as the owner of the database, who sees all organisations.
+
+-- name: i1_runs_are_accounted_for
+-- Every accepted run is terminal, queued or leased.
+SELECT r.run_id::text AS subject, 'status ' || r.status || ', but no job of it is in the queue' AS problem
+FROM runs r
+WHERE r.status IN ('pending', 'running')
+  AND NOT EXISTS (SELECT FROM procrastinate_jobs j WHERE j.args->>'run_id' = r.run_id::text AND j.status IN ('todo', 'doing'));
+
+-- name: i2_one_end
+-- One terminal event a run that is over.
+SELECT r.run_id::text AS subject, count(e.*) || ' terminal events' AS problem
+FROM runs r LEFT JOIN run_events e ON e.run_id = r.run_id AND e.terminal
+WHERE r.status NOT IN ('pending', 'running')
+GROUP BY r.run_id HAVING count(e.*) <> 1;
+
+-- name: i2_seq_gapless
+-- The events of a thread count from 1 without a gap.
+SELECT thread_id::text AS subject, 'after seq ' || before || ' comes ' || seq_first AS problem
+FROM (SELECT thread_id, seq_first,
+             coalesce(lag(seq_last) OVER (PARTITION BY thread_id ORDER BY seq_first), 0) AS before FROM run_events) e
+WHERE seq_first <> before + 1;
+
+-- name: i4_reserved_is_what_is_reserved
+-- A day's reserved tokens are the sum of its open reservations.
+SELECT d.organization_id || ' ' || d.day AS subject, 'reserved ' || d.reserved || ', open reservations ' || coalesce(u.held, 0) AS problem
+FROM quota_days d LEFT JOIN (
+    SELECT organization_id, day, sum(reserved) AS held FROM usage_ledger WHERE status = 'reserved' GROUP BY 1, 2
+) u USING (organization_id, day)
+WHERE d.reserved <> coalesce(u.held, 0);
+
+-- name: i4_used_is_the_ledger
+-- A day's used tokens are the sum of the ledger.
+SELECT d.organization_id || ' ' || d.day AS subject, 'used ' || d.used || ', ledger ' || coalesce(u.spent, 0) AS problem
+FROM quota_days d LEFT JOIN (
+    SELECT organization_id, day, sum(prompt + completion) AS spent FROM usage_ledger WHERE status = 'committed' GROUP BY 1, 2
+) u USING (organization_id, day)
+WHERE d.used <> coalesce(u.spent, 0);
+
+-- name: i4_nothing_is_held_when_idle
+-- A run that is over holds no tokens.
+SELECT u.entry_id::text AS subject, 'reserved ' || u.reserved || ' for run ' || r.run_id || ', which is ' || r.status AS problem
+FROM usage_ledger u JOIN runs r USING (run_id)
+WHERE u.status = 'reserved' AND r.status NOT IN ('pending', 'running');
+
+-- name: i5_one_effect
+-- One record a tool call of a run.
+SELECT run_id || ' ' || tool_call_id AS subject, count(*) || ' records' AS problem
+FROM tool_calls GROUP BY run_id, thread_id, tool_call_id HAVING count(*) > 1;
+
+-- name: i6_organisations_agree
+-- A row's organisation is its thread's.
+SELECT r.run_id::text AS subject, 'run of ' || r.organization_id || ' on a thread of ' || t.organization_id AS problem
+FROM runs r JOIN threads t USING (thread_id) WHERE r.organization_id <> t.organization_id
+UNION ALL
+SELECT c.thread_id, 'checkpoints without their thread' FROM (SELECT DISTINCT thread_id FROM checkpoints) c
+WHERE NOT EXISTS (SELECT FROM threads t WHERE c.thread_id = t.organization_id || ':' || t.thread_id);
+
+-- name: i8_blobs_resolve
+-- Every channel version of each head is there: inline in the checkpoint, as a blob, or to be replayed from writes.
+WITH heads AS (
+    SELECT DISTINCT ON (thread_id, checkpoint_ns) thread_id, checkpoint_ns, checkpoint_id, checkpoint
+    FROM checkpoints ORDER BY thread_id, checkpoint_ns, checkpoint_id DESC
+)
+SELECT h.thread_id || ' ' || h.checkpoint_id AS subject, 'no blob of ' || v.key || ' ' || v.value AS problem
+FROM heads h, jsonb_each_text(h.checkpoint->'channel_versions') v
+WHERE h.checkpoint->'channel_values' ? v.key IS NOT TRUE
+  AND v.key IN ('turn', 'sources', 'citations', 'route')
+  AND NOT EXISTS (SELECT FROM checkpoint_blobs b WHERE b.thread_id = h.thread_id AND b.checkpoint_ns = h.checkpoint_ns
+                  AND b.channel = v.key AND b.version = v.value);
