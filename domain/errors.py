@@ -94,7 +94,7 @@ class InvalidJson(InvalidInput):
 
 
 class QuotaExceeded(ConsiliumError):
-    """The tokens of `details.scope` (organization, user or model) for the day are used up. Repair: wait until `details.resets_at` or raise the limit."""
+    """The day's tokens of `details.scope` are used up. Repair: wait until `details.resets_at` or raise the limit."""
 
     code = "quota_exceeded"
     status = 429

@@ -80,13 +80,17 @@ class Settings(BaseModel):
     )
     daily_tokens: int | None = Field(2_000_000, ge=0, description="Tokens an organisation has a day; `null`: no limit.")
     rate_organization_per_minute: int | None = Field(
-        None, ge=1, description="Runs an organisation may start a minute, where it has not set its own; empty: no limit."
+        None,
+        ge=1,
+        description="Runs an organisation may start a minute, where it has not set its own; empty: no limit.",
     )
     rate_user_per_minute: int | None = Field(None, ge=1, description="The same for each of its users.")
     rate_model_per_minute: int | None = Field(
         None, ge=1, description="The same for each model that is asked for by name."
     )
-    reserve_output_tokens: int = Field(1024, ge=1, le=100_000, description="Completion tokens reserved before a call of which nothing is known yet.")
+    reserve_output_tokens: int = Field(
+        1024, ge=1, le=100_000, description="Completion tokens reserved before a call of which nothing is known yet."
+    )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest JSON body.")
     max_document_bytes: int = Field(26_214_400, ge=1024, description="Largest document.")
     max_message_chars: int = Field(100_000, ge=100, description="Characters of all messages of one request.")

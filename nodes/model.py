@@ -29,7 +29,7 @@ def make(services: Services, skill: Skill, specialists: Sequence[Skill] = ()) ->
 
     async def model(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
         turn = state["turn"]
-        remaining = turn["deadline"] - time.time()
+        remaining = turn["deadline"] + runtime.context.waited_seconds - time.time()
         if remaining <= 0:
             return {"messages": [_out_of_time(turn["language"])], "turn": {**turn, "stop_reason": "deadline"}}
         routed = RoutedModel(call=_call(services, skill, specialists, state, runtime.context, remaining))

@@ -1,0 +1,238 @@
+"""JSON Schemas that clients send (draft 2020-12), and values checked against them. Neither can cost more than a bounded time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from typing import Any
+
+import regex
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.exceptions import best_match
+from jsonschema.validators import extend
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012
+
+from domain.errors import InvalidInput
+
+MAX_BYTES = 65_536
+MAX_DEPTH = 40
+"""Of the schema's own JSON."""
+MAX_PATTERN_CHARS = 500
+MAX_PROBLEMS = 20
+MAX_STEPS = 100_000
+"""Keywords applied to one value: a schema of references to references grows exponentially."""
+PATTERN_SECONDS = 0.1
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_OF_ONE = (
+    "additionalProperties",
+    "contains",
+    "contentSchema",
+    "else",
+    "if",
+    "items",
+    "not",
+    "propertyNames",
+    "then",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+)
+_OF_MANY = ("allOf", "anyOf", "oneOf", "prefixItems")
+_BY_NAME = ("$defs", "definitions", "dependentSchemas", "patternProperties", "properties")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a value, and where: `path` is a JSON path from the value's root, `$`."""
+
+    path: str
+    problem: str
+
+    def as_json(self) -> dict[str, str]:
+        return {"path": self.path, "problem": self.problem}
+
+
+def check_schema(schema: Any, field: str) -> dict[str, Any]:
+    """`schema` as it may be used. Raises InvalidInput whose field is the path of what is wrong, from `field` on.
+
+    Refused are: what isn't draft 2020-12; more than MAX_BYTES or MAX_DEPTH; references out of the schema or to nothing, and `$id`
+    inside it; patterns that don't compile; `unevaluatedProperties` together with `patternProperties`.
+    """
+    if not isinstance(schema, dict):
+        raise InvalidInput(field, "must be a JSON Schema: an object")
+    size = len(json.dumps(schema, ensure_ascii=False).encode("utf-8", "replace"))
+    if size > MAX_BYTES:
+        raise InvalidInput(field, f"has {size} bytes; at most {MAX_BYTES} are taken", limit=MAX_BYTES, unit="bytes")
+    if _deeper(schema, MAX_DEPTH):
+        raise InvalidInput(field, f"is nested deeper than {MAX_DEPTH} levels", limit=MAX_DEPTH, unit="levels")
+    if str(schema.get("$schema", DRAFT)).rstrip("#") != DRAFT:
+        raise InvalidInput(f"{field}.$schema", f"only draft 2020-12 is served ({DRAFT})", supported=[DRAFT])
+    wrong = best_match(Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(schema))
+    if wrong is not None:
+        raise InvalidInput(_join(field, wrong.absolute_path), wrong.message[:300])
+    _check_parts(schema, field)
+    for sample in ({}, [], ""):
+        problems(sample, schema, field)
+    return schema
+
+
+def problems(value: Any, schema: dict[str, Any], field: str = "response_schema") -> list[Problem]:
+    """What keeps `value` from being valid, at most MAX_PROBLEMS; empty where it is.
+
+    Raises InvalidInput, naming `field`, where the schema itself turns out to be unusable.
+    """
+    token = _steps_left.set([MAX_STEPS])
+    try:
+        validator = _validator()(schema, registry=Registry())
+        return [_problem(error) for error in islice(validator.iter_errors(value), MAX_PROBLEMS)]
+    except (_TooManySteps, RecursionError):
+        raise InvalidInput(field, "takes too many steps to check a value; simplify its references") from None
+    except TimeoutError:
+        raise InvalidInput(field, "has a pattern that takes too long to match; simplify it") from None
+    except Unresolvable as missing:
+        raise InvalidInput(field, f"refers to '{missing.ref[:200]}', which isn't in it") from None
+    finally:
+        _steps_left.reset(token)
+
+
+def _problem(error: ValidationError) -> Problem:
+    nearest = best_match(iter([error])) or error
+    return Problem(nearest.json_path, nearest.message[:300])
+
+
+def _check_parts(schema: dict[str, Any], field: str) -> None:
+    resolver = Registry().resolver_with_root(DRAFT202012.create_resource(schema))
+    unevaluated: str | None = None
+    patterned = False
+    for path, part in _parts(schema, field):
+        if "$id" in part and part is not schema:
+            raise InvalidInput(f"{path}.$id", "is served at the root only")
+        for keyword in ("$ref", "$dynamicRef"):
+            if keyword not in part:
+                continue
+            reference = str(part[keyword])
+            if not reference.startswith("#"):
+                raise InvalidInput(f"{path}.{keyword}", "must begin with '#': nothing outside of the schema is read")
+            try:
+                resolver.lookup(reference)
+            except Unresolvable:
+                raise InvalidInput(f"{path}.{keyword}", f"'{reference[:200]}' isn't in the schema") from None
+        if "pattern" in part:
+            _check_pattern(f"{path}.pattern", part["pattern"])
+        for pattern in part.get("patternProperties", ()):
+            patterned = True
+            _check_pattern(f"{path}.patternProperties", pattern)
+        if "unevaluatedProperties" in part:
+            unevaluated = f"{path}.unevaluatedProperties"
+    if unevaluated is not None and patterned:
+        raise InvalidInput(unevaluated, "is not served together with patternProperties; use additionalProperties")
+
+
+def _check_pattern(path: str, pattern: str) -> None:
+    if len(pattern) > MAX_PATTERN_CHARS:
+        raise InvalidInput(path, f"has more than {MAX_PATTERN_CHARS} characters", limit=MAX_PATTERN_CHARS)
+    try:
+        regex.compile(pattern)
+    except (regex.error, RecursionError, OverflowError) as wrong:
+        raise InvalidInput(path, f"is no regular expression: {wrong}"[:300]) from None
+
+
+def _parts(schema: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every subschema with its path; what is data (`const`, `enum`, `default`) isn't one."""
+    if not isinstance(schema, dict):
+        return
+    yield path, schema
+    for keyword in _OF_ONE:
+        yield from _parts(schema.get(keyword), f"{path}.{keyword}")
+    for keyword in _OF_MANY:
+        for index, part in enumerate(schema.get(keyword, ())):
+            yield from _parts(part, f"{path}.{keyword}.{index}")
+    for keyword in _BY_NAME:
+        for name, part in schema.get(keyword, {}).items():
+            yield from _parts(part, f"{path}.{keyword}.{name}")
+
+
+def _join(field: str, path: Any) -> str:
+    return ".".join([field, *(str(part)[:100] for part in path)])
+
+
+def _deeper(value: Any, limit: int) -> bool:
+    waiting = [(value, 1)]
+    while waiting:
+        one, depth = waiting.pop()
+        if isinstance(one, dict | list):
+            if depth > limit:
+                return True
+            waiting.extend((part, depth + 1) for part in (one.values() if isinstance(one, dict) else one))
+    return False
+
+
+# The validator: jsonschema's, with its steps counted and its regular expressions timed.
+
+
+class _TooManySteps(Exception):
+    """The check of one value came to its bound."""
+
+
+_steps_left: ContextVar[list[int]] = ContextVar("steps_left")
+Keyword = Callable[[Any, Any, Any, Any], Any]
+
+
+@cache
+def _validator() -> Any:
+    timed: dict[str, Keyword] = {
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": _additional_properties,
+    }
+    keywords = {**Draft202012Validator.VALIDATORS, **timed}
+    return extend(Draft202012Validator, {name: _counted(keyword) for name, keyword in keywords.items()})
+
+
+def _counted(keyword: Keyword) -> Keyword:
+    def applied(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
+        left = _steps_left.get()
+        left[0] -= 1
+        if left[0] < 0:
+            raise _TooManySteps
+        return keyword(validator, value, instance, schema)
+
+    return applied
+
+
+def _matches(pattern: str, text: str) -> bool:
+    return regex.search(pattern, text, timeout=PATTERN_SECONDS) is not None
+
+
+def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if isinstance(instance, str) and not _matches(pattern, instance):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _pattern_properties(
+    validator: Any, patterns: dict[str, Any], instance: Any, schema: Any
+) -> Iterator[ValidationError]:
+    if not isinstance(instance, dict):
+        return
+    for pattern, part in patterns.items():
+        for name, value in instance.items():
+            if _matches(pattern, name):
+                yield from validator.descend(value, part, path=name, schema_path=pattern)
+
+
+def _additional_properties(validator: Any, allowed: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if not isinstance(instance, dict):
+        return
+    known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    for name, value in instance.items():
+        if name in known or any(_matches(pattern, name) for pattern in patterns):
+            continue
+        if allowed is False:
+            yield ValidationError(f"{name!r} is not allowed here")
+        elif isinstance(allowed, dict):
+            yield from validator.descend(value, allowed, path=name)
