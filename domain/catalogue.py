@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from domain.errors import ConfigurationError
 
-Family = Literal["openai_compatible", "ollama", "extractive"]
+Family = Literal["openai_compatible", "ollama", "anthropic", "extractive"]
 Location = Literal["cloud", "local", "embedded"]
 """`cloud` leaves the operator's machines, `local` is a server of the operator's, `embedded` runs in this process."""
 
@@ -26,6 +26,8 @@ class Capabilities(BaseModel):
     reasoning: bool | None = None
     vision: bool | None = None
     embeddings: bool = False
+    dimensions: int | None = Field(None, ge=1)
+    """Of an embedding."""
     context_tokens: int | None = Field(None, ge=1)
     """Prompt and completion together."""
 
@@ -59,6 +61,8 @@ class ModelSpec(BaseModel):
     name: str = Field(min_length=1)
     aliases: tuple[str, ...] = ()
     capabilities: Capabilities = Capabilities()
+    tier: int | None = Field(None, ge=1, le=3)
+    """How strong it is: 1 small, 2 good, 3 best."""
     price: Price | None = None
     """None where the price is unknown; a model that costs nothing has zeros."""
 
@@ -84,6 +88,9 @@ class ProviderSpec(BaseModel):
     """Calls under way at once in one process; None is unbounded."""
     default_model: str | None = None
     model_env: str | None = None
+    embed_model: str | None = None
+    embed_model_env: str | None = None
+    """What makes embeddings here; None where nothing is known to."""
     defaults: Capabilities = Capabilities()
     """Assumed of models that `models` doesn't list."""
     models: tuple[ModelSpec, ...] = ()

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from domain.errors import ConfigurationError
 from domain.skills import Skill
+from providers.structured import JsonPrompts
 
 DIRECTORY = Path(__file__).parent
 MAIN = "main"
@@ -22,6 +23,14 @@ def load_skills(path: Path = DIRECTORY / "skills.yaml") -> dict[str, Skill]:
     if MAIN not in skills:
         raise ConfigurationError(f"{path}: the skill '{MAIN}' is missing; it is the supervisor")
     return skills
+
+
+def load_json_prompts() -> JsonPrompts:
+    """What models are told where their answer is to be JSON."""
+    answer, schema, repair = (
+        (DIRECTORY / "prompts" / name).read_text("utf-8") for name in ("json.md", "json_schema.md", "json_repair.md")
+    )
+    return JsonPrompts(answer, schema, repair)
 
 
 def _skill(path: Path, entry: dict[str, Any]) -> Skill:

@@ -9,14 +9,16 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from domain.skills import Skill
-from nodes import context, finish, model, provider_router, tools
+from nodes import context, finish, model, provider_router, structure, tools
 from nodes.prompt import pending_calls
 from nodes.runtime import RunContext, Services
 from nodes.state import ChildInput, Input, Output, State
 
 
-def after_model(state: State) -> Literal["tools", "finish"]:
-    """An answer ends the turn; tool calls are executed first."""
+def after_model(state: State) -> Literal["tools", "structure", "finish"]:
+    """An answer ends the turn, once it is JSON where that was asked for; tool calls are executed first."""
+    if state.get("draft") is not None:
+        return "structure"
     return "tools" if pending_calls(state["messages"]) else "finish"
 
 
@@ -43,6 +45,7 @@ def build(
     graph.add_node("provider_router", provider_router.make(services, skill))
     graph.add_node("model", model.make(services, skill))
     graph.add_node("tools", tools.make(services, skill))
+    graph.add_node("structure", structure.make(services, skill))
     graph.add_node("finish", finish.make())
 
     graph.add_edge(START, "context")
@@ -50,5 +53,6 @@ def build(
     graph.add_edge("provider_router", "model")
     graph.add_conditional_edges("model", after_model)
     graph.add_conditional_edges("tools", after_tools)
+    graph.add_edge("structure", "finish")
     graph.add_edge("finish", END)
     return graph.compile(checkpointer=checkpointer, name=skill.name)

@@ -13,7 +13,7 @@ from langgraph.types import Send
 
 from domain.skills import Skill
 from graphs import specialist as specialist_graph
-from nodes import collect, context, delegate, finish, model, provider_router, specialist, tools
+from nodes import collect, context, delegate, finish, model, provider_router, specialist, structure, tools
 from nodes.prompt import pending_calls
 from nodes.runtime import RunContext, Services
 from nodes.state import Input, Output, State
@@ -25,8 +25,10 @@ def after_context(state: State) -> Send | Literal["provider_router"]:
     return delegate.to_active_child(state) or "provider_router"
 
 
-def after_model(state: State) -> Literal["tools", "delegate", "finish"]:
-    """Ordinary tools first, then delegations; an answer ends the turn."""
+def after_model(state: State) -> Literal["tools", "delegate", "structure", "finish"]:
+    """Ordinary tools first, then delegations; an answer ends the turn, once it is JSON where that was asked for."""
+    if state.get("draft") is not None:
+        return "structure"
     calls = pending_calls(state["messages"])
     if not calls:
         return "finish"
@@ -38,8 +40,10 @@ def after_tools(state: State) -> Literal["delegate", "provider_router"]:
     return "delegate" if pending_calls(state["messages"]) else "provider_router"
 
 
-def after_collect(state: State) -> Literal["finish", "provider_router"]:
+def after_collect(state: State) -> Literal["structure", "finish", "provider_router"]:
     """Where a child has spoken to the user the turn ends; summaries go to the supervisor's model."""
+    if state.get("draft") is not None:
+        return "structure"
     return "finish" if isinstance(state["messages"][-1], AIMessage) else "provider_router"
 
 
@@ -61,6 +65,7 @@ def build(
         child = specialist_graph.build(services, skill, child=True)
         graph.add_node(skill.name, specialist.make(services, skill.name, child))
     graph.add_node("collect", collect.make())
+    graph.add_node("structure", structure.make(services, main))
     graph.add_node("finish", finish.make())
 
     graph.add_edge(START, "context")
@@ -71,5 +76,6 @@ def build(
     for name in names:
         graph.add_edge(name, "collect")
     graph.add_conditional_edges("collect", after_collect)
+    graph.add_edge("structure", "finish")
     graph.add_edge("finish", END)
     return graph.compile(checkpointer=checkpointer, name="supervisor")

@@ -27,7 +27,9 @@ from nodes.runtime import RunContext, Services
 from providers.caller import Need, Origin, Retraction
 from providers.meter import Meter
 from providers.route import Candidate, Route
+from providers.sampling import Sampling
 from providers.stream import repair_messages, stream_chat
+from providers.structured import JsonOutput
 from retrieval.cite import CitationFilter
 
 
@@ -38,13 +40,18 @@ class Call:
     services: Services
     run: RunContext
     agent: str
-    thread_id: ThreadId
+    thread_id: ThreadId | None
     route: Route
     tools: list[dict[str, Any]]
     sources: list[Source]
     seconds: float
     purpose: Purpose = "answer"
+    output: JsonOutput | None = None
+    """The answer is to be JSON: it goes out as it is, without the citation filter."""
+    sampling: Sampling | None = None
     stripped: int = 0
+    answered: Candidate | None = None
+    """Whose answer it is, after the stream."""
 
     async def stream(self, messages: Sequence[BaseMessage]) -> AsyncIterator[AIMessageChunk | Retraction]:
         """The chunks of the candidate that answers; a Retraction voids those before it. Raises as `Caller.stream`."""
@@ -58,7 +65,9 @@ class Call:
             thread_id=self.thread_id,
             trace_id=self.run.trace_id,
         )
-        need = Need(sum(estimate_tokens(message.text) for message in prompt))
+        longest = self.output.instructed(prompt) if self.output else prompt
+        ceiling = self.sampling.max_output_tokens if self.sampling else None
+        need = Need(sum(estimate_tokens(message.text) for message in longest), ceiling)
 
         def attempt(candidate: Candidate, meter: Meter) -> AsyncIterator[AIMessageChunk]:
             return self._attempt(prompt, candidate, meter)
@@ -72,7 +81,14 @@ class Call:
     async def _attempt(
         self, prompt: list[BaseMessage], candidate: Candidate, meter: Meter
     ) -> AsyncIterator[AIMessageChunk]:
-        shown = CitationFilter(self.sources)
+        self.answered = candidate
+        spec = self.services.catalogue.provider(candidate.provider)
+        assert spec is not None, "candidates are of the catalogue"
+        options = self.sampling.options(spec.family) if self.sampling else {}
+        if self.output is not None:
+            prompt, native = self.output.for_model(spec, candidate.model, prompt, tools=bool(self.tools))
+            options |= native
+        shown = CitationFilter(self.sources) if self.output is None else None
         async with aclosing(
             stream_chat(
                 self.services.providers.chat(candidate.provider, candidate.model),
@@ -81,6 +97,7 @@ class Call:
                 tools=self.tools or None,
                 known_tools={tool["function"]["name"] for tool in self.tools},
                 meter=meter,
+                options=options,
             )  # type: ignore[type-var]
         ) as chunks:
             async for chunk in chunks:
@@ -89,16 +106,17 @@ class Call:
                     yield visible
                     # A fast upstream fills the buffer, and reading it never waits: let the chunk go out first.
                     await asyncio.sleep(0)
-        if rest := shown.flush():
-            yield AIMessageChunk(content=rest)
-        self.stripped = shown.stripped
+        if shown is not None:
+            if rest := shown.flush():
+                yield AIMessageChunk(content=rest)
+            self.stripped = shown.stripped
 
 
-def _visible(chunk: AIMessageChunk, shown: CitationFilter) -> AIMessageChunk | None:
+def _visible(chunk: AIMessageChunk, shown: CitationFilter | None) -> AIMessageChunk | None:
     """The chunk as the reader may see it; None where nothing of it is left."""
     if not isinstance(chunk.content, str):
         chunk = chunk.model_copy(update={"content": chunk.text})
-    if chunk.content:
+    if chunk.content and shown is not None:
         chunk = chunk.model_copy(update={"content": shown.feed(str(chunk.content))})
     carries = (
         chunk.content

@@ -6,11 +6,13 @@ from __future__ import annotations
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
+from langgraph.runtime import Runtime
 
 from domain.knowledge import Source, SourceCitation
 from domain.tools import ToolFailure, ToolResult
 from nodes.delegate import tool_message
 from nodes.prompt import CHILD_KEY, last_question
+from nodes.runtime import RunContext
 from nodes.state import ActiveChild, ChildResult, State
 from retrieval.cite import renumber
 from tools.delegation import SWITCH
@@ -19,7 +21,7 @@ from tools.delegation import SWITCH
 def make() -> Any:
     """The node."""
 
-    async def collect(state: State) -> dict[str, Any]:
+    async def collect(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
         results = _in_order(state)
         parent = [Source.model_validate(source) for source in state["sources"]]
         own = {source["n"]: source.get("in_context", True) for source in state["sources"]}
@@ -42,8 +44,10 @@ def make() -> Any:
                 messages.extend(_reply(state, result, text))
             elif speaks:
                 messages.append(_said(result, text, tagged=True))
+        draft = messages.pop() if runtime.context.mode == "json" and isinstance(messages[-1], AIMessage) else None
         return {
             "messages": messages,
+            "draft": draft,
             "sources": [{**source.model_dump(mode="json"), "in_context": own.get(source.n, True)} for source in parent],
             "children": None,
             "active_child": active,

@@ -46,6 +46,7 @@ def make(services: Services, skill: Skill) -> Any:
             "sources": [source.model_dump(mode="json") for source in number(passages, [])],
             "citations": [],
             "finish": None,
+            "draft": None,
             "children": None,
         }
 

@@ -7,7 +7,7 @@ from typing import Any
 from langchain_core.messages import AIMessage
 
 from domain.knowledge import Source
-from nodes.state import State
+from nodes.state import State, Turn
 from nodes.texts import text
 from retrieval.cite import resolve, to_content_blocks
 
@@ -24,6 +24,8 @@ def make() -> Any:
             return {"citations": [c.model_dump(mode="json") for c in resolve(result["summary"], sources).citations]}
         message = state["messages"][-1]
         assert isinstance(message, AIMessage), "the graph comes here only from an answer"
+        if message.response_metadata.get("structured"):
+            return {"messages": [_structured(message, turn)]}
         said = message.text or text("empty_answer", turn["language"])
         resolved = resolve(said, sources)
         stop_reason = (
@@ -45,3 +47,10 @@ def make() -> Any:
         }
 
     return finish
+
+
+def _structured(message: AIMessage, turn: Turn) -> AIMessage:
+    """JSON has no markers: its brackets are its own."""
+    stop_reason = turn["stop_reason"] or message.response_metadata.get("stop_reason") or "completed"
+    ended = {"stop_reason": stop_reason, "agents": turn["agents"]}
+    return message.model_copy(update={"response_metadata": {**message.response_metadata, **ended}})

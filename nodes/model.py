@@ -19,6 +19,7 @@ from nodes.prompt import build
 from nodes.provider_router import restore
 from nodes.runtime import RunContext, Services
 from nodes.state import State
+from nodes.structure import json_output, late
 from nodes.texts import text
 from tools.delegation import finish_tool, switch_tool
 from tools.registry import as_function
@@ -30,6 +31,9 @@ def make(services: Services, skill: Skill, specialists: Sequence[Skill] = ()) ->
     async def model(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
         turn = state["turn"]
         remaining = turn["deadline"] + runtime.context.waited_seconds - time.time()
+        output = json_output(services, state, runtime.context)
+        if remaining <= 0 and output is not None:
+            raise late()
         if remaining <= 0:
             return {"messages": [_out_of_time(turn["language"])], "turn": {**turn, "stop_reason": "deadline"}}
         routed = RoutedModel(call=_call(services, skill, specialists, state, runtime.context, remaining))
@@ -38,9 +42,15 @@ def make(services: Services, skill: Skill, specialists: Sequence[Skill] = ()) ->
             async with asyncio.timeout(remaining):
                 answer = await _ask(routed, prompt)
         except TimeoutError:
+            if output is not None:
+                raise late() from None
             return {"messages": [_out_of_time(turn["language"])], "turn": {**turn, "stop_reason": "deadline"}}
         answer.name = skill.name
+        if (by := routed.call.answered) is not None:
+            answer.response_metadata |= {"provider": by.provider, "model": by.model}
         _make_ids_unique(answer, state["messages"])
+        if output is not None and not answer.tool_calls:
+            return {"draft": answer}
         return {"messages": [answer], "turn": {**turn, "stripped": turn["stripped"] + routed.call.stripped}}
 
     return model
@@ -83,6 +93,7 @@ def _call(
         tools=_tools(services, skill, specialists, state, run),
         sources=[Source.model_validate(source) for source in state["sources"]],
         seconds=seconds,
+        output=json_output(services, state, run),
     )
 
 

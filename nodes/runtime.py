@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from domain.ids import OrganizationId, RunId, ThreadId, TraceId, UserId, new_trace_id, organization_id
 from domain.skills import Limits, Orchestration, RunMode, Skill
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from domain.catalogue import Catalogue
     from providers.caller import Caller
     from providers.registry import Providers
+    from providers.structured import JsonPrompts
     from retrieval.search import LexicalRetriever
     from storage.children import Children
     from storage.notes import Notes
@@ -38,6 +39,8 @@ class RunContext:
     thread_id: ThreadId = STUDIO_THREAD
     trace_id: TraceId = field(default_factory=new_trace_id)
     mode: RunMode = "chat"
+    response_schema: dict[str, Any] | None = None
+    """Of the answer in the mode `json`: a checked JSON Schema (draft 2020-12). None allows any JSON value."""
     orchestration: Orchestration = "graph"
     provider: str | None = None
     model: str | None = None
@@ -59,3 +62,4 @@ class Services:
     tools: Registry
     tool_calls: ToolCalls
     children: Children
+    json_prompts: JsonPrompts

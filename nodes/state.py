@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from langchain_core.messages import AnyMessage
+from langchain_core.messages import AIMessage, AnyMessage
 from langgraph.channels.delta import DeltaChannel
 from langgraph.graph.message import _messages_delta_reducer as reduce_messages
 from typing_extensions import TypedDict  # pydantic refuses typing.TypedDict on Python 3.11
@@ -122,5 +122,7 @@ class State(TypedDict):
     sources: list[dict[str, Any]]
     delegation: Delegation | None
     finish: Finish | None
+    draft: AIMessage | None
+    """In the mode `json`: an answer that isn't known to be JSON yet, and so no message yet."""
     children: Annotated[list[ChildResult], collect]
     active_child: ActiveChild | None

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 from domain.catalogue import ProviderSpec
+
+
+_EXTRAS = {"anthropic": ("langchain_anthropic", "anthropic"), "huggingface": ("transformers", "huggingface")}
+"""Families whose package is optional: the module, and the extra that brings it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,9 @@ def resolve(spec: ProviderSpec, environ: Mapping[str, str]) -> Access:
 def _problem(spec: ProviderSpec, own_address: str | None, key: str | None, model: str | None) -> str | None:
     if spec.family == "extractive":
         return None
+    extra = _EXTRAS.get(spec.family)
+    if extra is not None and find_spec(extra[0]) is None:
+        return f"install its package: pip install 'consilium[{extra[1]}]'"
     if own_address is None and spec.base_url is None:
         return f"set {spec.base_url_env}"
     if own_address is None and spec.api_key_required and key is None:

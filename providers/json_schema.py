@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -20,14 +21,19 @@ from referencing.jsonschema import DRAFT202012
 
 from domain.errors import InvalidInput
 
-MAX_BYTES = 65_536
+MAX_BYTES = 32_768
 MAX_DEPTH = 40
 """Of the schema's own JSON."""
+MAX_PARTS = 1_000
+"""Objects and lists in a schema: checking one takes some 0.3 ms each."""
 MAX_PATTERN_CHARS = 500
 MAX_PROBLEMS = 20
 MAX_STEPS = 100_000
 """Keywords applied to one value: a schema of references to references grows exponentially."""
-PATTERN_SECONDS = 0.1
+SAMPLE_STEPS = 5_000
+"""The same when a schema is checked itself."""
+PATTERN_SECONDS = 0.25
+"""For all regular expressions on one value."""
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _OF_ONE = (
     "additionalProperties",
@@ -68,25 +74,31 @@ def check_schema(schema: Any, field: str) -> dict[str, Any]:
     size = len(json.dumps(schema, ensure_ascii=False).encode("utf-8", "replace"))
     if size > MAX_BYTES:
         raise InvalidInput(field, f"has {size} bytes; at most {MAX_BYTES} are taken", limit=MAX_BYTES, unit="bytes")
-    if _deeper(schema, MAX_DEPTH):
+    parts, depth = measure(schema)
+    if depth > MAX_DEPTH:
         raise InvalidInput(field, f"is nested deeper than {MAX_DEPTH} levels", limit=MAX_DEPTH, unit="levels")
+    if parts > MAX_PARTS:
+        raise InvalidInput(field, f"has {parts} objects and lists; at most {MAX_PARTS} are taken", limit=MAX_PARTS)
     if str(schema.get("$schema", DRAFT)).rstrip("#") != DRAFT:
         raise InvalidInput(f"{field}.$schema", f"only draft 2020-12 is served ({DRAFT})", supported=[DRAFT])
     wrong = best_match(Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(schema))
     if wrong is not None:
-        raise InvalidInput(_join(field, wrong.absolute_path), wrong.message[:300])
+        raise InvalidInput(_join(field, wrong.absolute_path), _message(wrong))
     _check_parts(schema, field)
-    for sample in ({}, [], ""):
-        problems(sample, schema, field)
+    samples: tuple[Any, ...] = ({}, [], "")
+    for sample in samples:
+        problems(sample, schema, field, steps=SAMPLE_STEPS)
     return schema
 
 
-def problems(value: Any, schema: dict[str, Any], field: str = "response_schema") -> list[Problem]:
+def problems(
+    value: Any, schema: dict[str, Any], field: str = "response_schema", *, steps: int = MAX_STEPS
+) -> list[Problem]:
     """What keeps `value` from being valid, at most MAX_PROBLEMS; empty where it is.
 
     Raises InvalidInput, naming `field`, where the schema itself turns out to be unusable.
     """
-    token = _steps_left.set([MAX_STEPS])
+    token = _budget.set(_Budget(steps, PATTERN_SECONDS))
     try:
         validator = _validator()(schema, registry=Registry())
         return [_problem(error) for error in islice(validator.iter_errors(value), MAX_PROBLEMS)]
@@ -97,12 +109,18 @@ def problems(value: Any, schema: dict[str, Any], field: str = "response_schema")
     except Unresolvable as missing:
         raise InvalidInput(field, f"refers to '{missing.ref[:200]}', which isn't in it") from None
     finally:
-        _steps_left.reset(token)
+        _budget.reset(token)
 
 
 def _problem(error: ValidationError) -> Problem:
     nearest = best_match(iter([error])) or error
-    return Problem(nearest.json_path, nearest.message[:300])
+    return Problem(nearest.json_path, _message(nearest))
+
+
+def _message(error: ValidationError) -> str:
+    """With what each alternative said, where there were some."""
+    alternatives = [inner.message[:150] for inner in error.context or () if inner.path == error.path][:3]
+    return "; ".join([error.message[:300], *alternatives])
 
 
 def _check_parts(schema: dict[str, Any], field: str) -> None:
@@ -161,15 +179,16 @@ def _join(field: str, path: Any) -> str:
     return ".".join([field, *(str(part)[:100] for part in path)])
 
 
-def _deeper(value: Any, limit: int) -> bool:
+def measure(value: Any) -> tuple[int, int]:
+    """How many objects and lists a JSON value has in all, and how many of them lie in each other."""
+    parts = deepest = 0
     waiting = [(value, 1)]
     while waiting:
         one, depth = waiting.pop()
         if isinstance(one, dict | list):
-            if depth > limit:
-                return True
+            parts, deepest = parts + 1, max(deepest, depth)
             waiting.extend((part, depth + 1) for part in (one.values() if isinstance(one, dict) else one))
-    return False
+    return parts, deepest
 
 
 # The validator: jsonschema's, with its steps counted and its regular expressions timed.
@@ -179,7 +198,15 @@ class _TooManySteps(Exception):
     """The check of one value came to its bound."""
 
 
-_steps_left: ContextVar[list[int]] = ContextVar("steps_left")
+@dataclass(slots=True)
+class _Budget:
+    """What the check of one value may still cost."""
+
+    steps: int
+    pattern_seconds: float
+
+
+_budget: ContextVar[_Budget] = ContextVar("json_schema_budget")
 Keyword = Callable[[Any, Any, Any, Any], Any]
 
 
@@ -191,14 +218,16 @@ def _validator() -> Any:
         "additionalProperties": _additional_properties,
     }
     keywords = {**Draft202012Validator.VALIDATORS, **timed}
-    return extend(Draft202012Validator, {name: _counted(keyword) for name, keyword in keywords.items()})
+    return extend(  # type: ignore[no-untyped-call]
+        Draft202012Validator, {name: _counted(keyword) for name, keyword in keywords.items()}
+    )
 
 
 def _counted(keyword: Keyword) -> Keyword:
     def applied(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
-        left = _steps_left.get()
-        left[0] -= 1
-        if left[0] < 0:
+        left = _budget.get()
+        left.steps -= 1
+        if left.steps < 0:
             raise _TooManySteps
         return keyword(validator, value, instance, schema)
 
@@ -206,7 +235,12 @@ def _counted(keyword: Keyword) -> Keyword:
 
 
 def _matches(pattern: str, text: str) -> bool:
-    return regex.search(pattern, text, timeout=PATTERN_SECONDS) is not None
+    left, began = _budget.get(), time.perf_counter()
+    if left.pattern_seconds <= 0:
+        raise TimeoutError
+    found = regex.search(pattern, text, timeout=left.pattern_seconds) is not None
+    left.pattern_seconds -= time.perf_counter() - began
+    return found
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:

@@ -1,27 +1,55 @@
-"""Ollama: LangChain's class as it is."""
+"""Ollama: LangChain's class as it is, on a guarded transport."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from langchain_ollama import ChatOllama
+
+from domain.catalogue import Timeouts
+from providers.meter import Meter
+from providers.wire.framing import Lines
+from providers.wire.guard import Dialect
+from providers.wire.ollama import OllamaDialect
+from providers.wire.transport import Wire, guard_transport
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
-    from langchain_ollama import ChatOllama
+
+
+class GuardedChatOllama(ChatOllama):
+    """ChatOllama whose answers a guard has checked."""
+
+    guarded: ClassVar[bool] = True
 
 
 def build(
-    *, model: str, base_url: str, reasoning: bool | None, connect_seconds: float, read_seconds: float
-) -> ChatOllama:
-    """The chat model. `reasoning` True asks for the model's thinking as `reasoning_content`; None leaves it to the
+    *, provider: str, model: str, base_url: str, reasoning: bool | str | None, timeouts: Timeouts
+) -> GuardedChatOllama:
+    """The chat model. `reasoning` True, or an effort, asks for the model's thinking as `reasoning_content`; None leaves it to the
     server."""
     import httpx
-    from langchain_ollama import ChatOllama
 
-    return ChatOllama(
+    def dialect(_model: str, tools: frozenset[str], meter: Meter) -> Dialect[bytes]:
+        return OllamaDialect(provider, tools, meter)
+
+    wire = Wire(
+        provider=provider,
+        path="/api/chat",
+        key_variable=None,
+        timeouts=timeouts,
+        frames=Lines,
+        dialect=dialect,
+        streams=lambda body: body.get("stream", True) is not False,
+        content_type="application/x-ndjson",
+    )
+    transport: Any = guard_transport(httpx, httpx.AsyncHTTPTransport(), wire)
+    return GuardedChatOllama(
         model=model,
         base_url=base_url,
         reasoning=reasoning,
-        client_kwargs={"timeout": httpx.Timeout(read_seconds, connect=connect_seconds)},
+        client_kwargs={"timeout": httpx.Timeout(None, connect=timeouts.connect)},
+        async_client_kwargs={"transport": transport},
     )
 
 

@@ -66,7 +66,7 @@ class GuardedChatOpenAI(ChatOpenAI):
                 yield generation
 
 
-def build(endpoint: Endpoint, *, model: str, echo_reasoning: bool) -> GuardedChatOpenAI:
+def build(endpoint: Endpoint, *, model: str, echo_reasoning: bool, effort: str | None = None) -> GuardedChatOpenAI:
     """The chat model at an endpoint. One attempt a call: the retry loop is ours."""
     chat = GuardedChatOpenAI(
         model=model,
@@ -75,6 +75,7 @@ def build(endpoint: Endpoint, *, model: str, echo_reasoning: bool) -> GuardedCha
         http_async_client=endpoint.client,
         max_retries=0,
         use_responses_api=False,
+        reasoning_effort=effort,
     )
     chat._endpoint = endpoint
     chat._echo_reasoning = echo_reasoning

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from domain.catalogue import Catalogue, ModelSpec, ProviderSpec
 from domain.errors import ConfigurationError, NoProvider
-from providers import ollama
+from domain.policy import ReasoningEffort
 from providers.access import Access, resolve
 from providers.route import ProviderState, Snapshot
 from providers.wire.openai_http import Endpoint
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 CONNECT_SECONDS = 5.0
-READ_SECONDS = 180.0
+KEPT = 200
+"""Models that are kept: a request may name any."""
 
 
 class Providers:
@@ -29,7 +31,9 @@ class Providers:
         self.catalogue = catalogue
         self._access: dict[str, Access] = {spec.name: resolve(spec, environ) for spec in catalogue.providers}
         self._analyse = analyse
-        self._models: dict[tuple[str, str], BaseChatModel] = {}
+        self._models: dict[tuple[str, str, str | None], BaseChatModel] = {}
+        self._retired: list[BaseChatModel] = []
+        """Models no longer kept; a call may still be under way, so they are closed at the end."""
         self._client: httpx2.AsyncClient | None = None
 
     def usable(self) -> tuple[str, ...]:
@@ -40,8 +44,8 @@ class Providers:
         """What the route's choice needs to know of this process."""
         return Snapshot({name: ProviderState(a.default_model, a.unusable) for name, a in self._access.items()})
 
-    def chat(self, provider: str, model: str | None = None) -> BaseChatModel:
-        """The chat model; `model` None is the provider's default. The same object for the same pair.
+    def chat(self, provider: str, model: str | None = None, *, effort: ReasoningEffort | None = None) -> BaseChatModel:
+        """The chat model; `model` None is the provider's default. The same object for the same three.
 
         Raises NoProvider where the provider is unknown or unusable.
         """
@@ -60,32 +64,53 @@ class Providers:
                 provider=provider,
                 available=list(self.usable()),
             )
-        key = (provider, name)
+        key = (provider, name, effort)
         if key not in self._models:
-            self._models[key] = self._build(spec, access, spec.model(name))
+            if len(self._models) >= KEPT:
+                self._retired.append(self._models.pop(next(iter(self._models))))
+            self._models[key] = self._build(spec, access, spec.model(name), effort)
         return self._models[key]
 
-    def _build(self, spec: ProviderSpec, access: Access, model: ModelSpec) -> BaseChatModel:
+    def _build(
+        self, spec: ProviderSpec, access: Access, model: ModelSpec, effort: ReasoningEffort | None
+    ) -> BaseChatModel:
         if spec.family == "extractive":
             from providers.extractive.model import build
 
             return build(self._analyse)
         if access.base_url is None:
             raise ConfigurationError(f"Provider '{spec.name}' has no address: set {spec.base_url_env}.")
+        # True only where the catalogue is sure: a model that can't think refuses the request.
+        thinks = model.capabilities.reasoning is True
         if spec.family == "ollama":
-            # True only where the catalogue is sure: a model that can't think refuses the request.
-            reasoning = True if model.capabilities.reasoning else None
+            from providers import ollama
+
             return ollama.build(
+                provider=spec.name,
                 model=model.name,
                 base_url=access.base_url,
-                reasoning=reasoning,
-                connect_seconds=CONNECT_SECONDS,
-                read_seconds=READ_SECONDS,
+                reasoning=(effort or True) if thinks and effort != "none" else None,
+                timeouts=spec.timeouts,
+            )
+        if spec.family == "anthropic":
+            from providers import anthropic
+
+            return anthropic.build(
+                provider=spec.name,
+                model=model.name,
+                base_url=access.base_url,
+                api_key=access.api_key or "",
+                key_variable=spec.api_key_env,
+                effort=effort if thinks and effort != "none" else None,
+                timeouts=spec.timeouts,
             )
         from providers import openai_compatible
 
         return openai_compatible.build(
-            self.endpoint(spec.name), model=model.name, echo_reasoning=spec.echo_reasoning
+            self.endpoint(spec.name),
+            model=model.name,
+            echo_reasoning=spec.echo_reasoning,
+            effort=effort if thinks else None,
         )
 
     def endpoint(self, provider: str) -> Endpoint:
@@ -136,11 +161,10 @@ class Providers:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        models, self._models = self._models, {}
-        families = {spec.name: spec.family for spec in self.catalogue.providers}
-        await asyncio.gather(
-            *(ollama.close(model) for (name, _), model in models.items() if families[name] == "ollama")
-        )
+        models, self._models, self._retired = [*self._models.values(), *self._retired], {}, []
+        for model in models:
+            if close := getattr(sys.modules[type(model).__module__], "close", None):
+                await close(model)
         if self._client is not None:
             await self._client.aclose()
             self._client = None

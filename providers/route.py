@@ -13,11 +13,11 @@ from typing import Any, Literal
 from domain.catalogue import Capabilities, Catalogue, Price, ProviderSpec
 from domain.errors import NoProvider
 
-Reason = Literal["request", "skill", "organization", "default_order", "last_resort"]
+Reason = Literal["request", "skill", "organization", "default_order", "last_resort", "repair"]
 Obstacle = Literal[
     "unknown", "unusable", "no_chat", "no_tools", "no_structured_output", "context_too_small", "leaves_premises"
 ]
-_RANK: dict[Reason, int] = {"request": 0, "skill": 1, "organization": 2, "default_order": 3, "last_resort": 4}
+_RANK: dict[Reason, int] = {"request": 0, "skill": 1, "organization": 2, "default_order": 3, "last_resort": 4, "repair": 5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,8 @@ class RouteRequest:
     organization: Choice = Choice()
     tools: bool = False
     structured_output: bool = False
+    json_output: bool = False
+    """The answer has to be JSON that fits a schema; a model may be helped to it, quotations can't."""
     context_tokens: int | None = None
 
 
@@ -230,6 +232,8 @@ def _obstacle(
         return out("no_chat", "it is not a chat model")
     if request.tools and able.tools is False:
         return out("no_tools", "it can't call tools")
+    if request.json_output and spec.family == "extractive":
+        return out("no_structured_output", "it quotes, and can't write JSON to a schema")
     if request.structured_output and able.structured_output is False:
         return out("no_structured_output", "it can't keep to a schema")
     need, room = request.context_tokens, able.context_tokens

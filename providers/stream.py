@@ -60,9 +60,7 @@ async def stream_chat(
         if getattr(model, "guarded", False):
             chunks = _guarded(model, provider, source)
         else:
-            chunks = _checked(
-                model, provider, source, known_tools, meter, first_token_seconds, between_tokens_seconds
-            )
+            chunks = _checked(model, provider, source, known_tools, meter, first_token_seconds, between_tokens_seconds)
         async with aclosing(chunks):
             async for chunk in chunks:
                 yield chunk
@@ -161,15 +159,16 @@ def _chunk(generation: ChatGenerationChunk, provider: str) -> AIMessageChunk:
     info = generation.generation_info
     if info:
         message.response_metadata = {**info, **message.response_metadata}
-        if info.get("done") is True:
-            _finish_in_openai_words(message)
+    told = message.response_metadata
+    if told.get("done") is True:  # Ollama, which says 'stop' also where it calls tools
+        told["finish_reason"] = told.get("done_reason") or "stop"
+    elif "stop_reason" in told:  # Anthropic
+        told["finish_reason"] = _FINISH.get(str(told["stop_reason"]), str(told["stop_reason"]))
     return message
 
 
-def _finish_in_openai_words(message: AIMessageChunk) -> None:
-    """Ollama says `done` and `done_reason`, and 'stop' also where it calls tools."""
-    reason = message.response_metadata.get("done_reason") or "stop"
-    message.response_metadata["finish_reason"] = reason
+_FINISH = {"end_turn": "stop", "stop_sequence": "stop", "tool_use": "tool_calls", "max_tokens": "length",
+           "refusal": "content_filter"}  # fmt: skip
 
 
 @dataclass

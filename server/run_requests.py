@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from domain.errors import InvalidInput
-from domain.skills import Orchestration
+from domain.skills import Orchestration, RunMode
 from domain.text import clean_json
+from providers.json_schema import check_schema
 from server.engine.contract import RunRequest
 from server.messages import canonical_messages
 from server.render.sse import stream_modes
@@ -20,8 +21,7 @@ RESERVED = frozenset(
 )
 """Keys of `configurable` that are the server's to set; a client's are left out, as are those that begin with '__'."""
 
-MODES = ("chat", "answer")
-"""The modes of a run that are served."""
+MODES = get_args(RunMode)
 MAX_NAME_CHARS = 300
 
 
@@ -40,6 +40,9 @@ def run_request(graphs: Graphs, body: RunCreate, *, max_message_chars: int, seed
         )
     _check_behaviour(config.configurable if config else {}, "config.configurable")
     _check_behaviour(body.context or {}, "context")
+    wishes = {**(config.configurable if config else {}), **(body.context or {})}
+    in_context = "response_schema" in (body.context or {})
+    _check_schema_is_wanted(wishes, "context" if in_context else "config.configurable")
     return RunRequest(
         assistant_id=assistant,
         graph_id=graph_id,
@@ -77,6 +80,14 @@ def _check_behaviour(asked: Mapping[str, Any], field: str) -> None:
     for name, served in (("mode", MODES), ("orchestration", get_args(Orchestration))):
         if asked.get(name) is not None and asked[name] not in served:
             raise InvalidInput(f"{field}.{name}", f"must be one of {', '.join(served)}", supported=served)
+    if asked.get("response_schema") is not None:
+        check_schema(asked["response_schema"], f"{field}.response_schema")
+
+
+def _check_schema_is_wanted(asked: Mapping[str, Any], field: str) -> None:
+    """An answer is JSON only where that is asked for: a schema alone would be left unheard."""
+    if asked.get("response_schema") is not None and asked.get("mode") != "json":
+        raise InvalidInput(f"{field}.response_schema", "needs `mode` to be 'json'")
 
 
 def _command(graph: Graph, body: RunCreate, max_chars: int, seed: str | None) -> dict[str, Any] | None:

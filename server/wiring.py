@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from domain.catalogue import load_catalogue
 from domain.settings import Settings, process_environment
 from graphs.build import build_graphs
-from graphs.skills import load_skills
+from graphs.skills import load_json_prompts, load_skills
 from jobs.engine import JobEngine
 from nodes.runtime import Services
 from providers.admission import Admission
@@ -93,6 +93,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             tools=Registry([SearchDocuments(retriever), SaveOrganizationNote(notes)]),
             tool_calls=ToolCalls(db),
             children=Children(db),
+            json_prompts=load_json_prompts(),
         )
         caller.estimates.seed(await caller.ledger.recent_completions())
         await caller.breakers.start()

@@ -106,9 +106,7 @@ class OpenAIDialect:
             self._finish = str(finish)
             self._meter.finish_reason = self._finish
             self._close_calls()
-            self._out.append(
-                ("chunk", {**chunk, "choices": [{**choice, "delta": {}, "logprobs": None}]})
-            )
+            self._out.append(("chunk", {**chunk, "choices": [{**choice, "delta": {}, "logprobs": None}]}))
             moved = True
         return moved
 

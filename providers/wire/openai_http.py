@@ -35,7 +35,9 @@ class Endpoint:
     key_variable: str | None
     timeouts: Timeouts
 
-    async def stream(self, body: Mapping[str, Any], meter: Meter, *, window: float = WINDOW) -> AsyncGenerator[Chunk, None]:
+    async def stream(
+        self, body: Mapping[str, Any], meter: Meter, *, window: float = WINDOW
+    ) -> AsyncGenerator[Chunk, None]:
         """The chunks of the answer to a request body, guarded; the body's `stream` is set here.
 
         Raises ProviderUnavailable, ProviderRateLimited, ProviderRejected, ProviderProtocolError.
@@ -55,7 +57,9 @@ class Endpoint:
                         yield chunk
                     return
                 if kind in ("text/html", "text/plain"):
-                    raise ProviderProtocolError(self.provider, f"answered with {kind}, not with a stream", reason="html")
+                    raise ProviderProtocolError(
+                        self.provider, f"answered with {kind}, not with a stream", reason="html"
+                    )
                 async with aclosing(
                     guarded(response.aiter_raw(), ServerSentEvents(), dialect, self.timeouts, window=window)  # type: ignore[type-var]
                 ) as chunks:

@@ -360,6 +360,7 @@ def _context(run: Run) -> RunContext:
         thread_id=run.thread_id,
         trace_id=run.trace_id,
         mode=asked.get("mode") or "chat",
+        response_schema=asked.get("response_schema"),
         orchestration=asked.get("orchestration") or "graph",
         provider=asked.get("provider"),
         model=asked.get("model"),

@@ -12,20 +12,26 @@ from tests.serving import Served, serve, settings_for
 from tests.upstream.server import Upstream
 
 Serving = Callable[..., AbstractAsyncContextManager[Served]]
-WIRES = ["openai", "ollama"]
+WIRES = ["openai", "ollama", "anthropic"]
 
 
 @pytest.fixture
 def serving(owner_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Serving:
-    """Start a server with these settings, models from `upstream` over `wire` ('openai', 'ollama', or None for no model)."""
+    """Start a server with these settings, models from `upstream` over `wire` ('openai', 'ollama', 'anthropic', or None for no model)."""
 
     @asynccontextmanager
     async def start(upstream: Upstream | None, wire: str | None = "openai", **environ: str) -> AsyncIterator[Served]:
-        for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OLLAMA_BASE_URL", "OPENROUTER_API_KEY"):
+        for name in (
+            "OPENAI_API_KEY", "OPENAI_BASE_URL", "OLLAMA_BASE_URL", "OPENROUTER_API_KEY", "ANTHROPIC_API_KEY",
+            "ANTHROPIC_BASE_URL",
+        ):  # fmt: skip
             monkeypatch.delenv(name, raising=False)
         if upstream is not None and wire == "openai":
             monkeypatch.setenv("OPENAI_BASE_URL", upstream.openai_url)
             monkeypatch.setenv("OPENAI_API_KEY", "sk-a-key-that-must-not-be-seen-anywhere")
+        elif upstream is not None and wire == "anthropic":
+            monkeypatch.setenv("ANTHROPIC_BASE_URL", upstream.url)
+            monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-a-key-that-must-not-be-seen-anywhere")
         elif upstream is not None and wire == "ollama":
             monkeypatch.setenv("OLLAMA_BASE_URL", upstream.url)
         async with serve(settings_for(owner_dsn, tmp_path, **environ)) as served:

@@ -47,7 +47,7 @@ async def test_questions_are_delegated_and_cited(
             assert answer["content"][0]["text"] == streamed.strip()
             assert answer["response_metadata"]["agents"] == ["main", agent]
             assert state["values"]["citations"]
-        prompts = [str(request["messages"][0]) for request in upstream.requests]
+        prompts = [str(request) for request in upstream.requests]
         assert any("<source n=" in prompt for prompt in prompts)
     with psycopg.connect(owner_dsn) as conn:
         for table in ("checkpoints", "checkpoint_writes", "checkpoint_blobs", "run_events", "runs", "usage_ledger"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.catalogue import Catalogue, load_catalogue
+from domain.catalogue import Catalogue, Timeouts, load_catalogue
 from providers.registry import Providers
 from retrieval.analyse import analyse
 from tests.upstream.reply import fixed
@@ -28,14 +28,30 @@ def server() -> Iterator[Upstream]:
         yield upstream
 
 
-@pytest.fixture
-async def providers(catalogue: Catalogue, server: Upstream) -> AsyncIterator[Providers]:
-    """OpenAI and Ollama, both over the scripted server."""
-    environ = {
+def environment(server: Upstream) -> dict[str, str]:
+    """OpenAI, Ollama and Anthropic, all of them the scripted server."""
+    return {
         "OPENAI_BASE_URL": server.openai_url,
         "OPENAI_API_KEY": "sk-secret-key",
         "OLLAMA_BASE_URL": server.url,
+        "ANTHROPIC_BASE_URL": server.url,
+        "ANTHROPIC_API_KEY": "sk-secret-key",
     }
-    providers = Providers(catalogue, environ, analyse)
+
+
+@pytest.fixture
+async def providers(catalogue: Catalogue, server: Upstream) -> AsyncIterator[Providers]:
+    """The three wires over the scripted server."""
+    providers = Providers(catalogue, environment(server), analyse)
+    yield providers
+    await providers.aclose()
+
+
+@pytest.fixture
+async def impatient(catalogue: Catalogue, server: Upstream, request: pytest.FixtureRequest) -> AsyncIterator[Providers]:
+    """The same with these deadlines."""
+    timeouts = Timeouts(**request.param)
+    hurried = [spec.model_copy(update={"timeouts": timeouts}) for spec in catalogue.providers]
+    providers = Providers(Catalogue(providers=tuple(hurried)), environment(server), analyse)
     yield providers
     await providers.aclose()

@@ -1,5 +1,5 @@
-"""A scripted model server over real HTTP: OpenAI's chat completions and Ollama's chat, with faults that can be
-switched on.
+"""A scripted model server over real HTTP: OpenAI's chat completions, Ollama's chat and Anthropic's messages, with faults
+that can be switched on.
 
     with Upstream(fixed("Hello")) as upstream:
         Providers(catalogue, {"OPENAI_BASE_URL": upstream.openai_url, "OLLAMA_BASE_URL": upstream.url}, analyse)
@@ -16,7 +16,7 @@ import json
 import socket
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, get_args
@@ -24,7 +24,7 @@ from typing import Any, Literal, get_args
 import uvicorn
 
 from tests.upstream.reply import Policy, fixed
-from tests.upstream.wires import StreamFault, ollama_lines, openai_json, openai_sse
+from tests.upstream.wires import StreamFault, anthropic_sse, as_openai, ollama_lines, openai_json, openai_sse
 
 HttpFault = Literal["rate_limit", "server_error", "unauthorized", "not_found", "bad_request", "reset", "html"]
 Fault = HttpFault | StreamFault
@@ -40,6 +40,16 @@ class Planned:
     retry_after: str | None
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What the server itself counts of a request it began to answer. `complete` where it told the client so."""
+
+    model: str
+    prompt: int
+    completion: int
+    complete: bool
+
+
 class Upstream:
     """The server, in a thread of its own. `requests` are the bodies received, `headers` theirs, in order."""
 
@@ -49,6 +59,12 @@ class Upstream:
         self.headers: list[dict[str, str]] = []
         self.disconnects = 0
         """Streams the client left before their end."""
+        self.spent: list[Spent] = []
+        """One for every answer that was begun, in order of their ends."""
+        self.plan: Callable[[int, dict[str, Any]], Planned | None] | None = None
+        """Decides over the fault of the n-th request (from 0) where none is queued."""
+        self.chunk_seconds = 0.0
+        """Between two chunks."""
         self._faults: deque[Planned] = deque()
         self._socket = socket.create_server(("127.0.0.1", port))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
@@ -101,10 +117,13 @@ class Upstream:
         self.requests.append(request)
         self.headers.append({name.decode(): value.decode() for name, value in scope["headers"]})
         planned = self._faults.popleft() if self._faults else None
+        if planned is None and self.plan is not None:
+            planned = self.plan(len(self.requests) - 1, request)
         if planned is not None and planned.fault not in get_args(StreamFault):
             await _fail(planned, send)
             return
-        reply = self.policy(request)
+        anthropic = path.endswith("/v1/messages")
+        reply = self.policy(as_openai(request) if anthropic else request)
         if reply.stall_after is not None:
             planned = Planned("stall", reply.stall_after, None)
         model = request.get("model", "scripted")
@@ -112,36 +131,43 @@ class Upstream:
         if path.endswith("/chat/completions"):
             if not request.get("stream"):
                 await _json(send, 200, openai_json(reply, model))
+                self.spent.append(Spent(model, reply.prompt_tokens, reply.completion_tokens, True))
                 return
             usage = bool((request.get("stream_options") or {}).get("include_usage"))
-            await self._stream(
-                openai_sse(reply, model, usage=usage, fault=fault), "text/event-stream", planned, receive, send
-            )
+            chunks, kind = openai_sse(reply, model, usage=usage, fault=fault), "text/event-stream"
+        elif anthropic:
+            chunks, kind = anthropic_sse(reply, model, fault=fault), "text/event-stream"
         elif path.endswith("/api/chat"):
-            lines = ollama_lines(reply, model, fault=fault)
-            await self._stream(lines, "application/x-ndjson", planned, receive, send)
+            chunks, kind = ollama_lines(reply, model, fault=fault), "application/x-ndjson"
         else:
             await _json(send, 404, {"error": {"message": f"no such path: {path}"}})
+            return
+        whole = await self._stream(chunks, kind, planned, receive, send)
+        self.spent.append(Spent(model, reply.prompt_tokens, reply.completion_tokens, whole and planned is None))
 
     async def _stream(
         self, chunks: Iterator[bytes], media_type: str, planned: Planned | None, receive: Any, send: Any
-    ) -> None:
+    ) -> bool:
+        """Whether all of it was sent."""
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", media_type.encode())]})
         gone = asyncio.ensure_future(receive())
         try:
             for i, chunk in enumerate(chunks):
                 if gone.done():
                     self.disconnects += 1
-                    return
+                    return False
                 if planned is not None and i == planned.after:
                     if planned.fault == "reset_midway":
                         _abort(send)
-                        return
+                        return False
                     if planned.fault in ("stall", "keepalives"):
                         await self._silence(planned.fault == "keepalives", media_type, gone, send)
-                        return
+                        return False
+                if self.chunk_seconds:
+                    await asyncio.sleep(self.chunk_seconds)
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return True
         finally:
             gone.cancel()
 

@@ -110,6 +110,87 @@ def ollama_lines(reply: Reply, model: str, *, fault: StreamFault | None = None) 
     yield line({"content": ""}, done=True, done_reason=reason, total_duration=1, **counts)
 
 
+def anthropic_sse(reply: Reply, model: str, *, fault: StreamFault | None = None) -> Iterator[bytes]:
+    """message_start, the blocks, message_delta with the reason and the usage, message_stop."""
+    usage = {"input_tokens": reply.prompt_tokens, "output_tokens": 1}
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": model, "content": [], "stop_reason": None,
+               "stop_sequence": None, "usage": usage}  # fmt: skip
+    yield _event({"type": "message_start", "message": message})
+    yield _event({"type": "ping"})
+    index = 0
+    if reply.pieces:
+        yield _event({"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}})
+        for piece in reply.pieces:
+            delta = {"type": "text_delta", "text": piece}
+            yield _event({"type": "content_block_delta", "index": index, "delta": delta})
+        yield _event({"type": "content_block_stop", "index": index})
+        index += 1
+    for call in reply.calls:
+        identifier = "" if fault == "empty_id" else call.id
+        block = {"type": "tool_use", "id": identifier, "name": call.name, "input": {}}
+        yield _event({"type": "content_block_start", "index": index, "content_block": block})
+        parts = [call.arguments[i : i + SPLIT] for i in range(0, len(call.arguments), SPLIT)]
+        if fault in ("eof_in_arguments", "length_in_arguments"):
+            parts = parts[:-1]
+        for part in parts:
+            delta = {"type": "input_json_delta", "partial_json": part}
+            yield _event({"type": "content_block_delta", "index": index, "delta": delta})
+        if fault != "length_in_arguments":
+            yield _event({"type": "content_block_stop", "index": index})
+        index += 1
+    if fault in ("eof", "eof_in_arguments", "no_index", "repeated_names"):
+        return
+    if fault == "bad_json":
+        yield b'event: message_delta\ndata: {"type": "message_de\n\n'
+        return
+    reasons = {"stop": "end_turn", "tool_calls": "tool_use", "length": "max_tokens"}
+    reason = "max_tokens" if fault == "length_in_arguments" else reasons.get(reply.finish_reason, reply.finish_reason)
+    spent = {"input_tokens": reply.prompt_tokens, "output_tokens": reply.completion_tokens}
+    yield _event({"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": None}, "usage": spent})
+    yield _event({"type": "message_stop"})
+
+
+def as_openai(body: dict[str, Any]) -> dict[str, Any]:
+    """A request in Anthropic's form in OpenAI's, for the policies."""
+    messages: list[dict[str, Any]] = []
+    if system := body.get("system"):
+        messages.append({"role": "system", "content": _text(system)})
+    for message in body["messages"]:
+        blocks = message["content"] if isinstance(message["content"], list) else [_text_block(message["content"])]
+        texts = [block["text"] for block in blocks if block["type"] == "text"]
+        calls = [
+            {"id": b["id"], "type": "function", "function": {"name": b["name"], "arguments": json.dumps(b["input"])}}
+            for b in blocks
+            if b["type"] == "tool_use"
+        ]
+        for block in blocks:
+            if block["type"] == "tool_result":
+                messages.append(
+                    {"role": "tool", "tool_call_id": block["tool_use_id"], "content": _text(block.get("content", ""))}
+                )
+        if texts or calls:
+            plain = {"role": message["role"], "content": "".join(texts)}
+            messages.append({**plain, "tool_calls": calls} if calls else plain)
+    tools = [
+        {"type": "function", "function": {"name": t["name"], "description": t.get("description", ""),
+                                          "parameters": t["input_schema"]}}
+        for t in body.get("tools", [])
+    ]  # fmt: skip
+    return {**body, "messages": messages, "tools": tools}
+
+
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(block.get("text", "") for block in content)
+
+
+def _text_block(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
+
+
+def _event(value: dict[str, Any]) -> bytes:
+    return f"event: {value['type']}\n".encode() + _sse(value)
+
+
 def _sse(value: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
 
