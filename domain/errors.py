@@ -243,6 +243,16 @@ class InvalidStructuredOutput(ConsiliumError):
     status = 502
 
 
+class TimedOut(ConsiliumError):
+    """The time the request allows ran out; the work was ended. Repair: allow more than `details.seconds`."""
+
+    code = "timeout"
+    status = 504
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"There was no answer within {seconds:g} s.", seconds=seconds)
+
+
 class DocumentUnreadable(ConsiliumError):
     """A document can't be parsed. Repair: the message says what is wrong with the file; upload another version."""
 

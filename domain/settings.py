@@ -98,6 +98,12 @@ class Settings(BaseModel):
     lease_seconds: float = Field(30, ge=1, le=600, description="After this silence another replica takes a run over.")
     flush_seconds: float = Field(0.1, ge=0.01, le=5, description="How long an event waits to be stored, at most.")
     providers_file: Path = Field(ROOT / "config" / "providers.yaml", description="The catalogue of models.")
+    embedding_cache_seconds: int = Field(
+        86_400,
+        ge=0,
+        le=31_536_000,
+        description="How long an embedding is kept for the same text of the same organisation, in seconds; 0: not at all.",
+    )
     log_level: LogLevel = Field("info", description="What is logged.")
     log_format: LogFormat = Field("json", description="How it is logged.")
     demo: bool = Field(False, description="Load the sample organisation at start.")

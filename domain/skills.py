@@ -47,3 +47,5 @@ class Limits(BaseModel):
     max_delegations: int = Field(4, ge=0, le=20)
     max_depth: int = Field(1, ge=0, le=3)
     turn_seconds: int = Field(300, ge=1, le=3600)
+    max_prompt_tokens: int = Field(24_000, ge=1_000, le=2_000_000)
+    """Of one model call, tools included; less where the model's context is smaller. What is over is trimmed in a stated order."""

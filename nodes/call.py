@@ -43,7 +43,8 @@ class Call:
     thread_id: ThreadId | None
     route: Route
     tools: list[dict[str, Any]]
-    sources: list[Source]
+    sources: list[Source] | None
+    """What may be cited; None where markers are no citations."""
     seconds: float
     purpose: Purpose = "answer"
     output: JsonOutput | None = None
@@ -88,7 +89,7 @@ class Call:
         if self.output is not None:
             prompt, native = self.output.for_model(spec, candidate.model, prompt, tools=bool(self.tools))
             options |= native
-        shown = CitationFilter(self.sources) if self.output is None else None
+        shown = CitationFilter(self.sources) if self.output is None and self.sources is not None else None
         async with aclosing(
             stream_chat(
                 self.services.providers.chat(candidate.provider, candidate.model),

@@ -6,7 +6,7 @@ langchain-core messages, so that strict deserialisation has nothing else to revi
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from langchain_core.messages import AIMessage, AnyMessage
 from langgraph.channels.delta import DeltaChannel
@@ -83,6 +83,18 @@ def collect(results: list[ChildResult], new: list[ChildResult] | None) -> list[C
     return [] if new is None else [*results, *new]
 
 
+class Summary(TypedDict):
+    """What stands for the older part of a conversation in its prompts."""
+
+    text: str
+    messages: int
+    """How many messages of the conversation it stands for, from the first on."""
+    until: str
+    """The id of the last of them."""
+    by: Literal["model", "extract"]
+    """`extract`: questions and the beginnings of their answers, word for word; no model was asked, or none answered."""
+
+
 class ActiveChild(TypedDict):
     """The child the user's next message goes to."""
 
@@ -126,3 +138,4 @@ class State(TypedDict):
     """In the mode `json`: an answer that isn't known to be JSON yet, and so no message yet."""
     children: Annotated[list[ChildResult], collect]
     active_child: ActiveChild | None
+    summary: Summary | None

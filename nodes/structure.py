@@ -52,7 +52,9 @@ def make(services: Services, skill: Skill) -> Any:
         output = JsonOutput(run.response_schema, services.json_prompts)
         route = route_of(services, skill, run, json_output=output.schema is not None)
         if output.schema is None and _is_quoted(draft, route):
-            return _answer_of_quotes(draft, [Source.model_validate(source) for source in state["sources"]])
+            sources = [Source.model_validate(source) for source in state["sources"]]
+            answer, citations = quotes_as_json(draft, sources)
+            return {"messages": [answer], "citations": citations, "draft": None}
         call = Call(
             services=services,
             run=run,
@@ -98,7 +100,7 @@ async def structured(call: Call, prompt: Sequence[BaseMessage], said: AIMessage)
         )
         try:
             async with asyncio.timeout(seconds):
-                said = await _said(again, [*prompt, _as_text(said), HumanMessage(_request(call.output, answer))])
+                said = await ask(again, [*prompt, _as_text(said), HumanMessage(_request(call.output, answer))])
         except TimeoutError:
             break
         usage, asked_again = add_usage(usage, said.usage_metadata), True
@@ -160,8 +162,8 @@ async def _read(said: AIMessage, schema: dict[str, Any] | None) -> Answer:
         raise InvalidStructuredOutput(unusable.message, errors=[{"path": "$", "problem": unusable.message}]) from None
 
 
-async def _said(call: Call, prompt: list[BaseMessage]) -> AIMessage:
-    """One answer, unseen while it is made."""
+async def ask(call: Call, prompt: list[BaseMessage]) -> AIMessage:
+    """One answer, unseen while it is made; `response_metadata` has the `provider` and the `model` that gave it."""
     whole: AIMessageChunk | None = None
     async with aclosing(call.stream(prompt)) as pieces:  # type: ignore[type-var]
         async for piece in pieces:
@@ -230,10 +232,10 @@ def _is_quoted(draft: AIMessage, route: Route) -> bool:
     return bool(written_by == "extractive")
 
 
-def _answer_of_quotes(draft: AIMessage, sources: list[Source]) -> dict[str, Any]:
-    """The extractive provider's answer, which is quotations, as `{"answer", "citations"}`."""
-    resolved = resolve(draft.text, sources)
+def quotes_as_json(said: AIMessage, sources: list[Source]) -> tuple[AIMessage, list[dict[str, Any]]]:
+    """The extractive provider's answer, which is quotations, as `{"answer", "citations"}`; and the citations."""
+    resolved = resolve(said.text, sources)
     citations = [citation.model_dump(mode="json") for citation in resolved.citations]
     value = {"answer": resolved.text, "citations": citations}
     answer = Answer(value, json.dumps(value, ensure_ascii=False), "local", [])
-    return {"messages": [_message(draft, answer, "local", draft.usage_metadata)], "citations": citations, "draft": None}
+    return _message(said, answer, "local", said.usage_metadata), citations

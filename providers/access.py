@@ -21,6 +21,7 @@ class Access:
     """Not shown: an address may carry a password."""
     api_key: str | None = field(repr=False)
     default_model: str | None
+    embed_model: str | None
     unusable: str | None
 
 
@@ -33,7 +34,8 @@ def resolve(spec: ProviderSpec, environ: Mapping[str, str]) -> Access:
     own_address = read(spec.base_url_env)
     key = read(spec.api_key_env)
     model = read(spec.model_env) or spec.default_model
-    return Access(own_address or spec.base_url, key, model, _problem(spec, own_address, key, model))
+    embeds = read(spec.embed_model_env) or spec.embed_model
+    return Access(own_address or spec.base_url, key, model, embeds, _problem(spec, own_address, key, model))
 
 
 def _problem(spec: ProviderSpec, own_address: str | None, key: str | None, model: str | None) -> str | None:

@@ -115,14 +115,15 @@ class Caller:
         *,
         seconds: float,
         retractable: bool = True,
+        call_id: str | None = None,
     ) -> AsyncGenerator[T | Retraction, None]:
         """The pieces of the first candidate that answers, within `seconds`; complete if the iteration ends without an error.
 
         A Retraction among them voids all pieces before it; with `retractable` False a failure after the first piece is raised
-        instead. Close the generator (`aclosing`) to cancel. Raises QuotaExceeded before anything is sent, NoProvider for an empty
-        route, and otherwise the ProviderError of the last attempt.
+        instead. Close the generator (`aclosing`) to cancel. `call_id` is the call's UUID where there is one already. Raises
+        QuotaExceeded before anything is sent, NoProvider for an empty route, and otherwise the ProviderError of the last attempt.
         """
-        return _Call(self, origin, route, need, open_attempt, seconds, retractable).run()
+        return _Call(self, origin, route, need, open_attempt, seconds, retractable, call_id or new_id()).run()
 
     def observe(self, record: CallRecord) -> None:
         for observer in self.observers:
@@ -141,6 +142,7 @@ class _Call(Generic[T]):
         open_attempt: Opener[T],
         seconds: float,
         retractable: bool,
+        call_id: str,
     ) -> None:
         self._caller = caller
         self._origin = origin
@@ -150,7 +152,7 @@ class _Call(Generic[T]):
         self._retractable = retractable
         self._deadline = asyncio.get_running_loop().time() + seconds
         self._started = time.perf_counter()
-        self._id = new_id()
+        self._id = call_id
         self._attempts: list[Attempt] = []
         self._tried: Counter[str] = Counter()
         self._failure: ConsiliumError | None = None

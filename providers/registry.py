@@ -42,7 +42,9 @@ class Providers:
 
     def snapshot(self) -> Snapshot:
         """What the route's choice needs to know of this process."""
-        return Snapshot({name: ProviderState(a.default_model, a.unusable) for name, a in self._access.items()})
+        return Snapshot(
+            {name: ProviderState(a.default_model, a.unusable, a.embed_model) for name, a in self._access.items()}
+        )
 
     def chat(self, provider: str, model: str | None = None, *, effort: ReasoningEffort | None = None) -> BaseChatModel:
         """The chat model; `model` None is the provider's default. The same object for the same three.

@@ -6,18 +6,40 @@ among the eliminations, with the reason for its exclusion.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any, Literal
 
 from domain.catalogue import Capabilities, Catalogue, Price, ProviderSpec
-from domain.errors import NoProvider
+from domain.errors import NoProvider, UnknownModel
+from domain.policy import ModelPolicy, ReasoningEffort
 
-Reason = Literal["request", "skill", "organization", "default_order", "last_resort", "repair"]
+Kind = Literal["chat", "embed"]
+Reason = Literal["request", "user", "skill", "organization", "default", "default_order", "last_resort", "repair"]
+"""Whose choice a candidate is, in order of precedence; `default` is the environment's, `default_order` the catalogue's."""
+Wish = Literal["cloud", "local"]
 Obstacle = Literal[
-    "unknown", "unusable", "no_chat", "no_tools", "no_structured_output", "context_too_small", "leaves_premises"
+    "unknown",
+    "unusable",
+    "no_chat",
+    "no_embeddings",
+    "no_tools",
+    "no_structured_output",
+    "context_too_small",
+    "leaves_premises",
+    "too_slow",
 ]
-_RANK: dict[Reason, int] = {"request": 0, "skill": 1, "organization": 2, "default_order": 3, "last_resort": 4, "repair": 5}
+_RANK: dict[Reason, int] = {
+    "request": 0,
+    "user": 1,
+    "skill": 2,
+    "organization": 3,
+    "default": 4,
+    "default_order": 5,
+    "last_resort": 6,
+    "repair": 7,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,34 +56,83 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class RouteRequest:
-    """What the call needs. `context_tokens` counts the prompt plus the room for the answer; None where not known."""
+    """What the call needs, and what the parties wish. `context_tokens` counts the prompt plus the room for the answer; None where
+    not known."""
 
     explicit: Choice = Choice()
+    user: Choice = Choice()
     skill: Choice = Choice()
     organization: Choice = Choice()
+    default: Choice = Choice()
+    """What the environment prefers where no wish decides."""
+    wish: Wish | None = None
+    """Which models come first."""
+    wish_of: Reason = "request"
+    """Whose wish it is: it decides over the choices of those who come after."""
+    local_only: bool = False
+    """By policy: an explicit choice of a cloud model is refused."""
+    tainted: bool = False
+    """The conversation holds what must not leave the premises: cloud models are left out."""
+    max_latency_ms: int | None = None
+    reasoning_effort: ReasoningEffort | None = None
     tools: bool = False
     structured_output: bool = False
     json_output: bool = False
     """The answer has to be JSON that fits a schema; a model may be helped to it, quotations can't."""
     context_tokens: int | None = None
+    kind: Kind = "chat"
+
+
+def request_of(
+    parties: Mapping[Reason, ModelPolicy | None], *, kind: Kind = "chat", tainted: bool = False, **needs: Any
+) -> RouteRequest:
+    """The request the parties' policies make together.
+
+    Of each wish the first party that has it decides; `local_only` holds as soon as one has it. `needs` are fields of RouteRequest.
+    """
+    ranked = sorted(((reason, policy) for reason, policy in parties.items() if policy), key=lambda one: _RANK[one[0]])
+    choices = {reason: Choice(policy.provider, policy.model) for reason, policy in ranked}
+    wish = next(((r, p) for r, p in ranked if p.force_cloud or p.prefer_local), None)
+    return RouteRequest(
+        kind=kind,
+        explicit=choices.get("request", Choice()),
+        user=choices.get("user", Choice()),
+        skill=choices.get("skill", Choice()),
+        organization=choices.get("organization", Choice()),
+        default=choices.get("default", Choice()),
+        wish=None if wish is None else "cloud" if wish[1].force_cloud else "local",
+        wish_of=wish[0] if wish else "request",
+        local_only=any(policy.local_only for _, policy in ranked),
+        tainted=tainted,
+        max_latency_ms=next((p.max_latency_ms for _, p in ranked if p.max_latency_ms is not None), None),
+        reasoning_effort=next((p.reasoning_effort for _, p in ranked if p.reasoning_effort is not None), None),
+        **needs,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderState:
-    """A provider as configured in this process: `unusable` is None or the reason."""
+    """A provider as configured in this process, and its breaker: `unusable` is None or the reason."""
 
     default_model: str | None
     unusable: str | None
+    embed_model: str | None = None
+    breaker: str = "closed"
+    retry_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What is known of the providers at this moment."""
+    """What is known of the providers at this moment. `latency_ms` is the measured median to the first token."""
 
     providers: Mapping[str, ProviderState]
+    latency_ms: Mapping[tuple[str, str], int] | None = None
 
     def usable(self) -> list[str]:
         return [name for name, state in self.providers.items() if state.unusable is None]
+
+    def latency(self, provider: str, model: str) -> int | None:
+        return (self.latency_ms or {}).get((provider, model))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +145,10 @@ class Candidate:
     location: str
     prompt_micro_usd: int | None
     completion_micro_usd: int | None
+    breaker: str = "closed"
+    latency_ms: int | None = None
+    score: tuple[int, ...] = ()
+    """What it was ordered by, less is better: last resort, breaker open, behind the wish, against the wish, whose choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,68 +163,124 @@ class Elimination:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The ordered candidates (never empty) and everything that was ruled out."""
+    """The ordered candidates (never empty), everything that was ruled out, and what the choice had to respect."""
 
     candidates: tuple[Candidate, ...]
     eliminations: tuple[Elimination, ...]
+    reasoning_effort: ReasoningEffort | None = None
+    policy: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For the run's record and the API."""
-        return asdict(self)
+        return {
+            "candidates": [_plain(candidate) for candidate in self.candidates],
+            "eliminations": [_plain(elimination) for elimination in self.eliminations],
+            "reasoning_effort": self.reasoning_effort,
+            "policy": dict(self.policy or {}),
+        }
+
+
+def _plain(value: Candidate | Elimination) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def choose(request: RouteRequest, catalogue: Catalogue, snapshot: Snapshot) -> Route:
     """Order the models for a call.
 
-    The request's own choice comes first and must be usable; then the skill's and the organisation's, where usable;
-    then the catalogue's order; `extractive` ends the chain. After an explicit choice of a local model no cloud model
-    follows. Raises NoProvider where the explicit choice can't be had, or nothing fits the needs; `details.available`
-    lists what is.
+    The request's own choice comes first and must be usable; then the user's, the skill's and the organisation's, where usable; then
+    the environment's default; then the catalogue's order; `extractive` ends the chain. A wish (`force_cloud`, `prefer_local`)
+    orders all that comes after the party that has it; embeddings go local first whoever wishes otherwise. Providers left alone by
+    their breaker come after the healthy ones. After an explicit choice of a local model no cloud model follows.
+
+    Raises UnknownModel or NoProvider where the explicit choice can't be had, or nothing fits the needs; `details.available` lists
+    what is.
     """
     eliminations: list[Elimination] = []
-    wanted: dict[tuple[str, str], Reason] = {}
-    chosen = (("request", request.explicit), ("skill", request.skill), ("organization", request.organization))
-    for reason, choice in chosen:
-        if not choice:
-            continue
-        found = _find(choice, catalogue, snapshot)
-        if isinstance(found, Elimination):
-            if reason == "request":
-                raise _refusal(found.reason, snapshot)
-            eliminations.append(found)
-        else:
-            wanted.setdefault(found, reason)  # type: ignore[arg-type]
-    for spec in catalogue.providers:
-        state = snapshot.providers.get(spec.name)
-        if state is None or state.default_model is None:
-            if not any(provider == spec.name for provider, _ in wanted):
-                why = state.unusable if state and state.unusable else "it is not configured"
-                eliminations.append(Elimination(spec.name, None, "unusable", why))
-            continue
-        name = spec.model(state.default_model).name
-        wanted.setdefault((spec.name, name), "last_resort" if spec.family == "extractive" else "default_order")
-
+    wanted = _wanted(request, catalogue, snapshot, eliminations)
     explicit = next((key for key, reason in wanted.items() if reason == "request"), None)
     on_premises = explicit is not None and _spec(catalogue, explicit[0]).location != "cloud"
     candidates: list[Candidate] = []
     for (provider, model), reason in wanted.items():
         spec = _spec(catalogue, provider)
-        obstacle = _obstacle(request, spec, model, snapshot, on_premises and reason != "request")
+        obstacle = _obstacle(request, spec, model, snapshot, reason, on_premises and reason != "request")
         if obstacle is None:
-            candidates.append(_candidate(spec, model, reason))
-        elif reason == "request":
+            candidates.append(_candidate(request, spec, model, reason, snapshot))
+        elif reason == "request" and not (request.tainted and obstacle.code == "leaves_premises"):
             raise _refusal(f"{provider}/{model}: {obstacle.reason}", snapshot)
         else:
             eliminations.append(obstacle)
     if not candidates:
         problems = "; ".join(f"{e.provider or e.model}: {e.reason}" for e in eliminations)
         raise _refusal(f"No provider fits this request ({problems})", snapshot)
-    # sort is stable: within a rank the catalogue's order stays
-    candidates.sort(key=lambda candidate: _RANK[candidate.reason])
-    return Route(tuple(candidates), tuple(eliminations))
+    # sort is stable: where nothing decides the catalogue's order stays
+    candidates.sort(key=lambda candidate: candidate.score)
+    return Route(tuple(candidates), tuple(eliminations), request.reasoning_effort, _asked(request))
 
 
-def _find(choice: Choice, catalogue: Catalogue, snapshot: Snapshot) -> tuple[str, str] | Elimination:
+def _wanted(
+    request: RouteRequest, catalogue: Catalogue, snapshot: Snapshot, eliminations: list[Elimination]
+) -> dict[tuple[str, str], Reason]:
+    """Every model that comes into question, with the best reason for it."""
+    wanted: dict[tuple[str, str], Reason] = {}
+    chosen: list[tuple[Reason, Choice]] = [
+        ("request", request.explicit),
+        ("user", request.user),
+        ("skill", request.skill),
+        ("organization", request.organization),
+        ("default", request.default),
+    ]
+    for reason, choice in chosen:
+        if not choice:
+            continue
+        found = _find(choice, catalogue, snapshot, request.kind)
+        if not isinstance(found, Elimination):
+            wanted.setdefault(found, reason)
+        elif reason == "request":
+            raise _unknown(found, catalogue, snapshot)
+        elif reason != "default":
+            eliminations.append(found)
+    for spec in catalogue.providers:
+        state = snapshot.providers.get(spec.name)
+        default = _default_model(state, request.kind)
+        if state is None or default is None:
+            if not any(provider == spec.name for provider, _ in wanted):
+                eliminations.append(_without_default(spec, state, request.kind))
+            continue
+        key = (spec.name, spec.model(default).name)
+        wanted.setdefault(key, "last_resort" if spec.family == "extractive" else "default_order")
+    return wanted
+
+
+def _default_model(state: ProviderState | None, kind: Kind) -> str | None:
+    if state is None:
+        return None
+    return state.embed_model if kind == "embed" else state.default_model
+
+
+def _without_default(spec: ProviderSpec, state: ProviderState | None, kind: Kind) -> Elimination:
+    if state is not None and state.unusable:
+        return Elimination(spec.name, None, "unusable", state.unusable)
+    if kind == "embed" and state is not None:
+        why = f"set {spec.embed_model_env}" if spec.embed_model_env else "it makes no embeddings"
+        return Elimination(spec.name, None, "no_embeddings", why)
+    return Elimination(spec.name, None, "unusable", "it is not configured")
+
+
+def _asked(request: RouteRequest) -> dict[str, Any]:
+    """The parts of the request that are not at their defaults, for the record."""
+    shown: dict[str, Any] = {}
+    for spec in fields(request):
+        value = getattr(request, spec.name)
+        if value != spec.default:
+            shown[spec.name] = _plain_choice(value) if isinstance(value, Choice) else value
+    return shown
+
+
+def _plain_choice(choice: Choice) -> str:
+    return "/".join(part for part in (choice.provider, choice.model) if part)
+
+
+def _find(choice: Choice, catalogue: Catalogue, snapshot: Snapshot, kind: Kind) -> tuple[str, str] | Elimination:
     """The (provider, model) a choice names."""
     if choice.provider:
         spec = catalogue.provider(choice.provider)
@@ -161,22 +292,22 @@ def _find(choice: Choice, catalogue: Catalogue, snapshot: Snapshot) -> tuple[str
         for separator in "/:":
             if name.partition(separator)[0] == spec.name and not _listed(spec, name, snapshot):
                 name = name.partition(separator)[2]
-        return _in_provider(spec, name, snapshot)
+        return _in_provider(spec, name, snapshot, kind)
     name = choice.model or ""
     named = _by_prefix(name, catalogue)
     if named is not None and _usable(named[0], snapshot):
-        return _in_provider(*named, snapshot)
+        return _in_provider(*named, snapshot, kind)
     listed = [spec for spec in catalogue.providers if _listed(spec, name, snapshot)]
     for spec in listed:
         if _usable(spec, snapshot):
-            return _in_provider(spec, name, snapshot)
+            return _in_provider(spec, name, snapshot, kind)
     whole = catalogue.provider(name)
     if whole is not None:
-        return _in_provider(whole, "", snapshot)
+        return _in_provider(whole, "", snapshot, kind)
     if named is not None:
-        return _in_provider(*named, snapshot)
+        return _in_provider(*named, snapshot, kind)
     if listed:
-        return _in_provider(listed[0], name, snapshot)
+        return _in_provider(listed[0], name, snapshot, kind)
     return Elimination(
         None, name, "unknown", f"no provider is known for the model '{name[:200]}'; name it as provider/model"
     )
@@ -199,51 +330,78 @@ def _usable(spec: ProviderSpec, snapshot: Snapshot) -> bool:
 
 def _listed(spec: ProviderSpec, name: str, snapshot: Snapshot) -> bool:
     state = snapshot.providers.get(spec.name)
-    if state is not None and name == state.default_model:
+    if state is not None and name in (state.default_model, state.embed_model):
         return True
     return any(name == model.name or name in model.aliases for model in spec.models)
 
 
-def _in_provider(spec: ProviderSpec, name: str, snapshot: Snapshot) -> tuple[str, str] | Elimination:
+def _in_provider(spec: ProviderSpec, name: str, snapshot: Snapshot, kind: Kind) -> tuple[str, str] | Elimination:
     state = snapshot.providers.get(spec.name)
-    name = name or (state.default_model if state else None) or ""
+    name = name or _default_model(state, kind) or ""
     if not name:
         why = (state.unusable if state else None) or "it has no default model; name one"
         return Elimination(spec.name, None, "unusable", f"provider '{spec.name}' can't be used: {why}")
     return spec.name, spec.model(name).name
 
 
+Out = Callable[[Obstacle, str], Elimination]
+
+
 def _obstacle(
-    request: RouteRequest, spec: ProviderSpec, model: str, snapshot: Snapshot, stays: bool
+    request: RouteRequest, spec: ProviderSpec, model: str, snapshot: Snapshot, reason: Reason, stays: bool
 ) -> Elimination | None:
     state = snapshot.providers.get(spec.name)
     able: Capabilities = spec.model(model).capabilities
 
-    def out(code: Obstacle, reason: str) -> Elimination:
-        return Elimination(spec.name, model, code, reason)
+    def out(code: Obstacle, why: str) -> Elimination:
+        return Elimination(spec.name, model, code, why)
 
     if state is None:
         return out("unusable", "it is not configured")
     if state.unusable is not None:
         return out("unusable", state.unusable)
-    if stays and spec.location == "cloud":
-        return out("leaves_premises", "the request chose a local model, so no cloud model stands in for it")
-    if not able.chat:
-        return out("no_chat", "it is not a chat model")
-    if request.tools and able.tools is False:
-        return out("no_tools", "it can't call tools")
-    if request.json_output and spec.family == "extractive":
-        return out("no_structured_output", "it quotes, and can't write JSON to a schema")
-    if request.structured_output and able.structured_output is False:
-        return out("no_structured_output", "it can't keep to a schema")
+    if spec.location == "cloud":
+        if request.local_only:
+            return out("leaves_premises", "a policy keeps this on the premises (local_only), whatever else is wished")
+        if request.tainted:
+            return out("leaves_premises", "the conversation holds a document that must not leave the premises")
+        if stays:
+            return out("leaves_premises", "the request chose a local model, so no cloud model stands in for it")
+    if request.kind == "embed":
+        known = able.embeddings or model == state.embed_model
+        return None if known else out("no_embeddings", "it makes no embeddings")
+    return _unable(request, able, spec, out) or _slow(request, spec, model, snapshot, reason, out)
+
+
+def _unable(request: RouteRequest, able: Capabilities, spec: ProviderSpec, out: Out) -> Elimination | None:
+    obstacle: Elimination | None = None
     need, room = request.context_tokens, able.context_tokens
-    if need is not None and room is not None and need > room:
-        return out("context_too_small", f"the prompt needs {need} tokens, it takes {room}")
-    return None
+    if not able.chat:
+        obstacle = out("no_chat", "it is not a chat model")
+    elif request.tools and able.tools is False:
+        obstacle = out("no_tools", "it can't call tools")
+    elif request.structured_output and able.structured_output is False:
+        obstacle = out("no_structured_output", "it can't keep to a schema")
+    elif request.json_output and spec.family == "extractive":
+        obstacle = out("no_structured_output", "it quotes documents and can't write JSON to a schema")
+    elif need is not None and room is not None and need > room:
+        obstacle = out("context_too_small", f"the prompt needs {need} tokens, it takes {room}")
+    return obstacle
 
 
-def _candidate(spec: ProviderSpec, model: str, reason: Reason) -> Candidate:
+def _slow(
+    request: RouteRequest, spec: ProviderSpec, model: str, snapshot: Snapshot, reason: Reason, out: Out
+) -> Elimination | None:
+    """A local model that was measured too slow. An explicit choice stands; what was never measured gets its chance."""
+    limit, measured = request.max_latency_ms, snapshot.latency(spec.name, model)
+    if limit is None or measured is None or reason == "request" or spec.location != "local" or measured <= limit:
+        return None
+    return out("too_slow", f"its first token takes {measured} ms, allowed are {limit} ms")
+
+
+def _candidate(request: RouteRequest, spec: ProviderSpec, model: str, reason: Reason, snapshot: Snapshot) -> Candidate:
     price: Price | None = spec.model(model).price
+    state = snapshot.providers[spec.name]
     return Candidate(
         spec.name,
         model,
@@ -251,13 +409,49 @@ def _candidate(spec: ProviderSpec, model: str, reason: Reason) -> Candidate:
         spec.location,
         price.prompt_micro_usd if price else None,
         price.completion_micro_usd if price else None,
+        state.breaker,
+        snapshot.latency(spec.name, model),
+        _score(request, spec.location, reason, state.breaker),
     )
+
+
+def _score(request: RouteRequest, location: str, reason: Reason, breaker: str) -> tuple[int, ...]:
+    rank = _RANK[reason]
+    left_alone = int(breaker == "open" and reason != "request")
+    wish, of = request.wish, _RANK[request.wish_of]
+    if request.kind == "embed":
+        wish, of = "local", _RANK["request"]
+    behind = int(wish is not None and rank > of)
+    against = int(bool(behind) and (location == "cloud") == (wish == "local"))
+    return int(reason == "last_resort"), left_alone, behind, against, rank
 
 
 def _spec(catalogue: Catalogue, name: str) -> ProviderSpec:
     spec = catalogue.provider(name)
     assert spec is not None, "only providers of the catalogue get this far"
     return spec
+
+
+def _unknown(found: Elimination, catalogue: Catalogue, snapshot: Snapshot) -> NoProvider:
+    """The refusal of an explicit choice that can't be had."""
+    if found.code != "unknown":
+        return _refusal(found.reason, snapshot)
+    names = [
+        f"{spec.name}/{model.name}"
+        for spec in catalogue.providers
+        if _usable(spec, snapshot)
+        for model in spec.models or ()
+    ]
+    aliases = [
+        alias
+        for spec in catalogue.providers
+        if _usable(spec, snapshot)
+        for model in spec.models
+        for alias in model.aliases
+    ]
+    refusal = _refusal(found.reason, snapshot)
+    available = list(dict.fromkeys([*refusal.details["available"], *names, *aliases]))
+    return UnknownModel(refusal.message, available=available)
 
 
 def _refusal(problem: str, snapshot: Snapshot) -> NoProvider:

@@ -13,7 +13,21 @@ from domain.settings import Settings
 from server import errors, logs
 from server.door import Door, Failures
 from server.middleware import Trace
-from server.routes import assistants, documents, explain, health, notes, quotas, runs, threads, usage, v1
+from server.openai_door import OpenAIErrors
+from server.routes import (
+    assistants,
+    completions,
+    documents,
+    explain,
+    generate,
+    health,
+    notes,
+    quotas,
+    runs,
+    threads,
+    usage,
+    v1,
+)
 from server.wiring import open_state
 
 EXPOSED = ["Content-Location", "Location", "X-Trace-Id", "X-Pagination-Total", "X-Pagination-Next", "Retry-After"]
@@ -36,7 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     errors.install(app)
-    for module in (health, assistants, threads, runs, explain, documents, notes, quotas, usage, v1):
+    for module in (health, assistants, threads, runs, explain, documents, notes, quotas, usage, completions, generate, v1):
         app.include_router(module.router)
     app.add_middleware(
         Door,
@@ -45,6 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
         max_upload_bytes=settings.max_document_bytes,
     )
     app.add_middleware(Failures)
+    app.add_middleware(OpenAIErrors)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,

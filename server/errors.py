@@ -62,6 +62,8 @@ GRPC_STATUS: Mapping[type[ConsiliumError], str] = {
     errors.ProviderError: "UNAVAILABLE",
     errors.ProviderRejected: "FAILED_PRECONDITION",
     errors.NoProvider: "FAILED_PRECONDITION",
+    errors.InvalidStructuredOutput: "UNAVAILABLE",
+    errors.TimedOut: "DEADLINE_EXCEEDED",
     errors.DocumentUnreadable: "INVALID_ARGUMENT",
 }
 
@@ -91,7 +93,7 @@ def error_response(
 
 def render(error: ConsiliumError, trace_id: str) -> Response:
     """One of our errors. Those of status 500 are faults: logged with their traceback, and told as no more than that."""
-    if error.status >= 500 and not isinstance(error, errors.ProviderError | errors.ToolError):
+    if error.status == 500:
         log.error("request failed", error_code=error.code, exc_info=error)
         return error_response(error.status, error.code, FAULT, trace_id)
     return error_response(error.status, error.code, error.message, trace_id, error.details, _headers(error))

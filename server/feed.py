@@ -46,7 +46,7 @@ class Feed(Generic[T]):
                     # A source that has much at hand never waits: let what there is go out first.
                     await asyncio.sleep(0)
             self._complete = True
-        except Exception as failure:  # noqa: BLE001 - raised to the reader
+        except Exception as failure:  # raised to the reader
             if self._complete:
                 log.error("an answer was given and could not be settled", exc_info=failure)
             self._failure = failure

@@ -32,6 +32,7 @@ from server.deps import AppState
 from server.engine.engine import Engine
 from server.engine.executor import Executor
 from server.metrics import Metered, Metrics
+from server.one_shot import record_call
 from storage import embedded, migrate
 from storage.breakers import BreakerStore
 from storage.children import Children
@@ -189,7 +190,7 @@ def _metrics(services: Services, db: Database) -> tuple[Metrics, Metered]:
     counted = Metrics(services.catalogue, defaults)
     metered = Metered(services.caller, tuple(defaults), db.pool)
     counted.registry.register(metered)
-    services.caller.observers.append(counted.call)
+    services.caller.observers += [counted.call, record_call]
     return counted, metered
 
 

@@ -22,6 +22,7 @@ ENGINE_TABLES = frozenset(
         "runs",
         "documents",
         "usage_ledger",
+        "embedding_cache",
         "provider_breakers",
         "procrastinate_jobs",
         "procrastinate_events",
@@ -29,7 +30,7 @@ ENGINE_TABLES = frozenset(
         "procrastinate_periodic_defers",
     }
 )
-"""Tables of which the engine's role sees all organisations; of the first three only the columns granted to it."""
+"""Tables of which the engine's role sees all organisations; of the first four only the columns granted to it."""
 UNSHARED = frozenset({"alembic_version"})
 """Tables without row-level security, which our roles must not reach at all."""
 TENANT = frozenset(

@@ -148,8 +148,9 @@ class Engine:
     def _check_model(self, asked: dict[str, Any]) -> None:
         """A model that can't be had is refused before the run is accepted."""
         choice = Choice(asked.get("provider"), asked.get("model"))
-        if choice:
-            choose(RouteRequest(explicit=choice), self._providers.catalogue, self._providers.snapshot())
+        to_schema = asked.get("response_schema") is not None
+        if choice or to_schema:
+            choose(RouteRequest(explicit=choice, json_output=to_schema), self._providers.catalogue, self._providers.snapshot())
 
     async def _check_quota(self, identity: Identity) -> None:
         """A day that is used up is refused at the door, unless runs are to wait. Whoever had tokens left a moment ago isn't asked

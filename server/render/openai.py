@@ -5,19 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import orjson
 
-from domain.errors import ConsiliumError
+from domain.errors import ConsiliumError, ProviderUnavailable
 from domain.knowledge import SourceCitation
-from domain.runs import Event
+from domain.runs import TERMINAL, Event
 from domain.text import clean_json
 from domain.usage import Usage
 from retrieval.cite import passage_url
 from server.render.serialize import jsonable
 
 Chunk = dict[str, Any]
+FAULT = "The server failed. Its log tells why, under this trace_id."
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": waiting\n\n"
 
@@ -96,20 +98,24 @@ def _joined_logprobs(known: Mapping[str, Any] | None, more: Mapping[str, Any]) -
     return joined
 
 
-class AnswerRetracted(ConsiliumError):
-    """A part of the answer that was already sent is void: its provider failed in the middle. Repair: ask again, or without `stream`."""
+class AnswerFailed(Exception):
+    """An answer ended without being one; `told` is the error as it is told, `{error_code, message, details}`."""
 
-    code = "answer_retracted"
-    status = 503
+    def __init__(self, told: Mapping[str, Any]) -> None:
+        super().__init__(told.get("message"))
+        self.told = {"error_code": told.get("error_code") or told.get("error") or ConsiliumError.code, **told}
+        self.status = _statuses().get(str(self.told["error_code"]), 500)
 
 
-class RunFailed(ConsiliumError):
-    """The run behind an answer ended without one; `code` and `status` are those of what ended it."""
-
-    def __init__(self, told: Mapping[str, Any], status: int) -> None:
-        super().__init__(str(told.get("message") or "The run failed."), **dict(told.get("details") or {}))
-        self.code = str(told.get("error_code") or told.get("error") or ConsiliumError.code)  # type: ignore[misc]
-        self.status = status  # type: ignore[misc]
+@cache
+def _statuses() -> Mapping[str, int]:
+    """HTTP statuses by error code."""
+    found, waiting = {"timeout": 504, "run_ended": 503}, [ConsiliumError]
+    while waiting:
+        kind = waiting.pop()
+        found[kind.code] = kind.status
+        waiting.extend(kind.__subclasses__())
+    return found
 
 
 @dataclass(slots=True)
@@ -123,25 +129,24 @@ class AgentAnswer:
     agent: str
     run_id: str
     live: bool
-    errors: Mapping[str, int]
-    """HTTP statuses by error code."""
     created: int = field(default_factory=lambda: int(time.time()))
-    finished: bool = False
+    _failure: AnswerFailed | None = None
     _streamed: dict[str, str] = field(default_factory=dict)
     _usage: dict[str, tuple[int, int]] = field(default_factory=dict)
     _answer: Mapping[str, Any] | None = None
     _citations: list[dict[str, Any]] = field(default_factory=list)
 
     def read(self, event: Event) -> Iterator[Chunk]:
-        """What an event adds. Raises RunFailed, and AnswerRetracted where text that was sent is void."""
+        """What an event adds. Raises AnswerFailed, also where text that was sent is void."""
         if event.method == "messages" and not event.ns and self.live:
             yield from self._message(jsonable(event.data[0]))
+        elif event.method == "custom" and not event.ns and isinstance(event.data, Mapping):
+            self._check_retraction(event.data)
         elif event.method == "updates" and isinstance(event.data, Mapping):
-            yield from self._updates(jsonable(event.data), root=not event.ns)
+            self._updates(jsonable(event.data), root=not event.ns)
         elif event.method == "error":
             told = event.data if isinstance(event.data, Mapping) else {"message": str(event.data)}
-            code = str(told.get("error_code") or told.get("error"))
-            raise RunFailed(told, self.errors.get(code, 500))
+            self._failure = AnswerFailed(told)
         elif event.terminal:
             yield from self._end(str(event.data.get("status")))
 
@@ -155,8 +160,6 @@ class AgentAnswer:
 
     def _message(self, message: Mapping[str, Any]) -> Iterator[Chunk]:
         key = str(message.get("id"))
-        if message.get("type") == "remove" and self._streamed.get(key):
-            raise AnswerRetracted("The model failed in the middle of its answer, and another one began it anew. Ask again.")
         # Whole messages (tools' results, what a node says) come in the updates as well.
         text = text_of(message)
         if message.get("type") == "AIMessageChunk" and text:
@@ -164,7 +167,15 @@ class AgentAnswer:
             self._streamed[key] = self._streamed.get(key, "") + text
             yield self._chunk({"content": f"\n\n{text}" if begins else text})
 
-    def _updates(self, data: Mapping[str, Any], *, root: bool) -> Iterator[Chunk]:
+    def _check_retraction(self, told: Mapping[str, Any]) -> None:
+        """OpenAI's stream has no word for text that is void: the client has to ask again."""
+        if told.get("type") == "retraction" and self._streamed.get(str(told.get("message_id"))):
+            problem = f"{told.get('provider')}: failed in the middle of its answer, and another model began it anew; ask again"
+            details = {key: told.get(key) for key in ("provider", "model", "chars")}
+            code = ProviderUnavailable.code
+            raise AnswerFailed({"error_code": code, "message": problem, "details": {**details, "reason": "retracted"}})
+
+    def _updates(self, data: Mapping[str, Any], *, root: bool) -> None:
         for node, update in data.items():
             if not isinstance(update, Mapping):
                 continue
@@ -179,16 +190,19 @@ class AgentAnswer:
                 self._citations = list(update.get("citations") or ())
 
     def _end(self, status: str) -> Iterator[Chunk]:
+        if self._failure is not None:
+            raise self._failure
+        if status not in TERMINAL:
+            problem = "This server lets go of the run; ask again."
+            raise AnswerFailed({"error_code": "run_ended", "message": problem})
         if status != "success" or self._answer is None:
-            raise RunFailed({"message": f"The run ended without an answer ({status})."}, 503)
+            raise AnswerFailed({"error_code": "run_ended", "message": f"The run ended without an answer ({status})."})
         whole, shown = text_of(self._answer), self._streamed.get(str(self._answer.get("id")), "")
-        if whole.startswith(shown):
-            rest = whole[len(shown) :]
-        else:  # what was streamed has been corrected: the whole counts
+        rest = whole.removeprefix(shown)
+        if shown and rest == whole:  # what was streamed has been corrected: the whole counts
             rest = "" if whole.strip() == shown.strip() else f"\n\n{whole}"
         if rest:
             yield self._chunk({"content": rest})
-        self.finished = True
         reason = str((self._answer.get("response_metadata") or {}).get("stop_reason") or "completed")
         delta: dict[str, Any] = {}
         if self._citations:
@@ -243,17 +257,21 @@ def openai_error(status: int, told: Mapping[str, Any]) -> dict[str, Any]:
     param = "model" if code in ("unknown_model", "no_provider") else details.get("field")
     error = {"message": told.get("message"), "type": kind, "param": param, "code": _CODES.get(code, code)}
     more = {key: told.get(key) for key in ("error_code", "trace_id", "details")}
-    return clean_json({"error": {**error, **more}})
+    content: dict[str, Any] = clean_json({"error": {**error, **more}})
+    return content
 
 
-def error_event(failed: BaseException, trace_id: str) -> bytes:
-    """The event that ends a stream which can't go on. A fault of ours tells no more than its trace id."""
-    if isinstance(failed, ConsiliumError) and type(failed) is not ConsiliumError:
-        told = {"error_code": failed.code, "message": failed.message, "details": failed.details}
-        return _event(failed.status, told, trace_id)
-    return _event(500, {"error_code": ConsiliumError.code, "message": "The server failed; its log tells why."}, trace_id)
-
-
-def _event(status: int, told: Mapping[str, Any], trace_id: str) -> bytes:
-    content = openai_error(status, {**told, "trace_id": trace_id})
+def error_event(failed: Exception, trace_id: str) -> bytes:
+    """The event that ends a stream which can't go on."""
+    told = as_failed(failed)
+    content = openai_error(told.status, {**told.told, "trace_id": trace_id})
     return b"data: " + orjson.dumps(content, default=str, option=orjson.OPT_NON_STR_KEYS) + b"\n\n"
+
+
+def as_failed(failed: Exception) -> AnswerFailed:
+    """Any failure as it is told. A fault of ours tells no more than that it was one."""
+    if isinstance(failed, AnswerFailed):
+        return failed
+    if isinstance(failed, ConsiliumError) and type(failed) is not ConsiliumError:
+        return AnswerFailed({"error_code": failed.code, "message": failed.message, "details": failed.details})
+    return AnswerFailed({"error_code": ConsiliumError.code, "message": FAULT})

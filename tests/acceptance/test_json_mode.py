@@ -285,10 +285,13 @@ async def test_without_a_model_an_answer_is_quotes_in_json(serving: Serving) -> 
 
 
 async def test_quotes_never_stand_in_for_json_of_a_schema(serving: Serving) -> None:
-    async with serving(None, None) as server:
-        values, _ = await run(server, SCHEMA)
-    assert values["__error__"]["error_code"] == "no_provider"
-    assert "schema" in values["__error__"]["message"]
+    body = {"assistant_id": "supervisor", "input": ASKED, "context": {"mode": "json", "response_schema": SCHEMA}}
+    async with serving(None, None) as server, server.http() as http:
+        refused = await http.post("/runs/wait", json=body)
+        explicit = await http.post("/runs/wait", json={**body, "context": {**body["context"], "model": "extractive"}})
+    assert refused.status_code == explicit.status_code == 422
+    assert refused.json()["error_code"] == explicit.json()["error_code"] == "no_provider"
+    assert "schema" in refused.json()["message"]
 
 
 async def test_a_failing_provider_is_not_replaced_by_quotes(serving: Serving, upstream: Upstream) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from domain.catalogue import Capabilities, Catalogue, ModelSpec, ProviderSpec, load_catalogue
 from domain.errors import NoProvider
+from domain.policy import ModelPolicy
 from providers.access import resolve
-from providers.route import Choice, ProviderState, Route, RouteRequest, Snapshot, choose
+from providers.route import Choice, ProviderState, Reason, Route, RouteRequest, Snapshot, choose, request_of
 
 CATALOGUE = load_catalogue(Path(__file__).parents[2] / "config/providers.yaml")
 ALL_KEYS = {
@@ -26,7 +28,7 @@ def snapshot(environ: dict[str, str], catalogue: Catalogue = CATALOGUE) -> Snaps
     states = {}
     for spec in catalogue.providers:
         access = resolve(spec, environ)
-        states[spec.name] = ProviderState(access.default_model, access.unusable)
+        states[spec.name] = ProviderState(access.default_model, access.unusable, access.embed_model)
     return Snapshot(states)
 
 
@@ -55,7 +57,7 @@ def test_without_any_key_only_the_embedded_provider_is_left() -> None:
 
 
 def test_request_then_skill_then_organisation_then_order() -> None:
-    request = RouteRequest(Choice("gemini"), Choice("deepseek"), Choice(model="openai/gpt-4o"))
+    request = RouteRequest(Choice("gemini"), skill=Choice("deepseek"), organization=Choice(model="openai/gpt-4o"))
     route = choose(request, CATALOGUE, EVERYTHING)
     assert [(c.provider, c.reason) for c in route.candidates[:4]] == [
         ("gemini", "request"), ("deepseek", "skill"), ("openai", "organization"), ("openrouter", "default_order"),
@@ -95,7 +97,7 @@ def test_a_listed_name_prefers_a_provider_that_can_be_used() -> None:
 def test_an_explicit_choice_that_cannot_be_had_is_refused_with_the_alternatives(choice: Choice) -> None:
     with pytest.raises(NoProvider) as refused:
         choose(RouteRequest(choice), CATALOGUE, snapshot({"DEEPSEEK_API_KEY": "secret"}))
-    assert refused.value.details["available"] == ["deepseek/deepseek-chat", "extractive/extractive"]
+    assert refused.value.details["available"][:2] == ["deepseek/deepseek-chat", "extractive/extractive"]
     assert "deepseek/deepseek-chat" in refused.value.message
     assert "secret" not in refused.value.message
 
@@ -142,21 +144,42 @@ environs = st.sets(st.sampled_from(sorted(ALL_KEYS))).map(lambda keys: {key: ALL
 
 @given(
     st.builds(
-        RouteRequest, choices, choices, choices, st.booleans(), st.booleans(), st.none() | st.integers(1, 2_000_000)
+        RouteRequest,
+        explicit=choices,
+        user=choices,
+        skill=choices,
+        organization=choices,
+        default=choices,
+        wish=st.none() | st.sampled_from(["cloud", "local"]),
+        wish_of=st.sampled_from(["request", "user", "skill", "organization"]),
+        local_only=st.booleans(),
+        tainted=st.booleans(),
+        max_latency_ms=st.none() | st.integers(1, 1000),
+        tools=st.booleans(),
+        structured_output=st.booleans(),
+        json_output=st.booleans(),
+        context_tokens=st.none() | st.integers(1, 2_000_000),
+        kind=st.sampled_from(["chat", "embed"]),
     ),
     environs,
+    st.dictionaries(st.sampled_from(["openai", "deepseek", "ollama"]), st.sampled_from(["open", "half_open"])),
+    st.dictionaries(st.just(("ollama", "qwen3:8b")), st.integers(1, 2000)),
 )
-def test_properties(request_: RouteRequest, environ: dict[str, str]) -> None:
-    state = snapshot(environ)
+def test_properties(
+    request_: RouteRequest, environ: dict[str, str], breakers: dict[str, str], latencies: dict[tuple[str, str], int]
+) -> None:
+    states = {
+        name: replace(state, breaker=breakers.get(name, "closed"))
+        for name, state in snapshot(environ).providers.items()
+    }
+    state = Snapshot(states, latencies)
     try:
         route = choose(request_, CATALOGUE, state)
     except NoProvider as refusal:
-        refused = refusal
+        usable = {f"{name}/{one.default_model}" for name, one in states.items() if not one.unusable}
+        assert set(refusal.details["available"]) >= usable
     else:
         check_route(request_, state, route)
-        return
-    usable = {f"{name}/{one.default_model}" for name, one in state.providers.items() if not one.unusable}
-    assert set(refused.details["available"]) == usable
 
 
 def check_route(request_: RouteRequest, state: Snapshot, route: Route) -> None:
@@ -169,9 +192,75 @@ def check_route(request_: RouteRequest, state: Snapshot, route: Route) -> None:
     assert not gone & set(pairs)
     for spec in CATALOGUE.providers:
         assert any(p == spec.name for p, _ in pairs) or any(e.provider == spec.name for e in route.eliminations)
-    if request_.explicit:
+    if request_.explicit and not request_.tainted:
         assert route.candidates[0].reason == "request"
-    ranks = ["request", "skill", "organization", "default_order", "last_resort"]
-    assert [ranks.index(c.reason) for c in route.candidates] == sorted(ranks.index(c.reason) for c in route.candidates)
+    if request_.local_only or request_.tainted:
+        assert all(candidate.location != "cloud" for candidate in route.candidates)
+    assert [c.score for c in route.candidates] == sorted(c.score for c in route.candidates)
+    assert [c.reason for c in route.candidates].count("last_resort") <= 1
+    if "last_resort" in {c.reason for c in route.candidates}:
+        assert route.candidates[-1].reason == "last_resort"
     assert all(e.reason for e in route.eliminations)
     json.dumps(route.as_json())
+
+
+def test_a_wish_decides_over_those_who_come_after() -> None:
+    usable = EVERYTHING.usable()
+    cloud = [spec.name for spec in CATALOGUE.providers if spec.location == "cloud" and spec.name in usable]
+    local = [spec.name for spec in CATALOGUE.providers if spec.location == "local" and spec.name in usable]
+    assert order(RouteRequest(wish="cloud")) == [*cloud, *local, "extractive"]
+    assert order(RouteRequest(wish="local")) == [*local, *cloud, "extractive"]
+    wished = RouteRequest(skill=Choice("ollama"), wish="cloud", wish_of="request")
+    assert order(wished)[:1] == ["openrouter"]
+    by_the_organization = RouteRequest(skill=Choice("ollama"), wish="cloud", wish_of="organization")
+    assert order(by_the_organization)[:2] == ["ollama", "openrouter"]
+
+
+def test_embeddings_go_local_first_whatever_is_wished() -> None:
+    route = choose(RouteRequest(kind="embed", wish="cloud"), CATALOGUE, EVERYTHING)
+    assert (route.candidates[0].provider, route.candidates[0].model) == ("ollama", "qwen3-embedding:0.6b")
+    assert route.candidates[1].model == "text-embedding-3-small"
+    assert next(e for e in route.eliminations if e.provider == "extractive").code == "no_embeddings"
+
+
+def test_the_environments_default_comes_before_the_catalogues_order() -> None:
+    request = RouteRequest(default=Choice("deepseek"))
+    assert order(request)[:2] == ["deepseek", "openrouter"]
+    assert choose(request, CATALOGUE, EVERYTHING).candidates[0].reason == "default"
+    assert order(RouteRequest(default=Choice("deepseek"), organization=Choice("gemini")))[:2] == ["gemini", "deepseek"]
+
+
+def test_a_local_model_measured_too_slow_is_left_out() -> None:
+    slow = Snapshot(EVERYTHING.providers, {("ollama", "qwen3:8b"): 3001})
+    route = choose(RouteRequest(wish="local", max_latency_ms=3000), CATALOGUE, slow)
+    assert next(e for e in route.eliminations if e.provider == "ollama").code == "too_slow"
+    assert "ollama" in [c.provider for c in choose(RouteRequest(max_latency_ms=3001), CATALOGUE, slow).candidates]
+
+
+def test_a_provider_its_breaker_leaves_alone_comes_after_the_healthy_ones() -> None:
+    states = {**EVERYTHING.providers, "openrouter": replace(EVERYTHING.providers["openrouter"], breaker="open")}
+    candidates = choose(RouteRequest(), CATALOGUE, Snapshot(states)).candidates
+    assert [c.provider for c in candidates][-2:] == ["openrouter", "extractive"]
+    assert candidates[-2].breaker == "open"
+
+
+def test_what_must_stay_stays() -> None:
+    assert not {"openai", "openrouter"} & set(order(RouteRequest(wish="cloud", local_only=True)))
+    with pytest.raises(NoProvider, match="local_only"):
+        choose(RouteRequest(Choice("openai"), local_only=True), CATALOGUE, EVERYTHING)
+    # what a document brings in the middle of a run doesn't end it
+    route = choose(RouteRequest(Choice("openai"), tainted=True), CATALOGUE, EVERYTHING)
+    assert all(candidate.location != "cloud" for candidate in route.candidates)
+
+
+def test_the_parties_together() -> None:
+    parties: dict[Reason, ModelPolicy | None] = {
+        "organization": ModelPolicy(provider="gemini", local_only=True, max_latency_ms=5),
+        "request": ModelPolicy(reasoning_effort="low"),
+        "user": ModelPolicy(prefer_local=True, max_latency_ms=9, reasoning_effort="high"),
+        "skill": None,
+    }
+    request = request_of(parties, tools=True)
+    assert request.organization == Choice("gemini")
+    assert (request.wish, request.wish_of, request.local_only) == ("local", "user", True)
+    assert (request.max_latency_ms, request.reasoning_effort, request.tools) == (9, "low", True)

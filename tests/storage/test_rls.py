@@ -47,6 +47,8 @@ CHECKED = {
     ("rate_states", "scope"): "user",
     ("model_calls", "outcome"): "failed",
     ("chunks", "end_offset"): 2,
+    ("embedding_cache", "sha256"): bytes(32),
+    ("embedding_cache", "vector"): bytes(4),
 }
 """Values of columns whose CHECK doesn't take the sample of their type."""
 

@@ -1,0 +1,165 @@
+"""The one-shot call of other services."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+
+from domain.errors import ConsiliumError, InvalidInput, QuotaExceeded
+from domain.identity import Identity
+from domain.policy import ModelPolicy
+from domain.quota import model_subject
+from domain.skills import RunMode
+from domain.trace import current_trace_id
+from nodes.runtime import RunContext
+from providers.json_schema import check_schema
+from providers.route import Choice, RouteRequest, choose
+from providers.sampling import Sampling
+from server.deps import AppState, CallerDep, StateDep
+from server.errors import FAULT, error_response
+from server.messages import canonical_messages, revive
+from server.one_shot import Generated, RunFailed, by_agent, by_model
+from server.render.serialize import dumps
+from server.run_requests import run_request
+from server.schemas import RunCreate
+
+router = APIRouter(prefix="/internal/llm", tags=["generate"])
+T = TypeVar("T")
+_UNSERVED = ("force_cloud", "prefer_local", "local_only", "max_latency_ms", "reasoning_effort")
+
+
+class Generate(ModelPolicy):
+    """Exactly one of `prompt` and `messages`. Without `agent` a model is called as it is: no documents, no tools."""
+
+    prompt: Annotated[str, Field(min_length=1)] | None = None
+    messages: list[Any] | None = None
+    system: str | None = None
+    agent: Annotated[str, Field(max_length=200)] | None = None
+    mode: RunMode = "chat"
+    response_schema: dict[str, Any] | None = None
+    max_output_tokens: int | None = Field(None, ge=1, le=1_000_000)
+    temperature: float | None = Field(None, ge=0, le=2)
+    timeout_ms: int | None = Field(None, ge=1, le=3_600_000)
+
+
+@router.post("/generate")
+async def generate(request: Request, state: StateDep, caller: CallerDep, body: Generate) -> Response:
+    """One answer: `{answer, parsed?, used_tokens, tools_called, meta}`. A caller that leaves ends the work."""
+    began = time.perf_counter()
+    _check(body)
+    messages = _messages(body, state.settings.max_message_chars)
+    choice = Choice(body.provider, body.model)
+    await state.rates.admit(caller.organization_id, caller.user_id, _subject(state, choice) if choice else None)
+    seconds = body.timeout_ms / 1000 if body.timeout_ms is not None else float(state.settings.limits.turn_seconds)
+    work = (
+        _by_agent(state, caller, body, messages, seconds)
+        if body.agent
+        else _by_model(state, caller, body, messages, seconds)
+    )
+    try:
+        generated = await _unless_gone(request, work)
+    except RunFailed as failed:
+        return _failed(failed)
+    if generated is None:
+        return Response(status_code=499)  # nobody reads it
+    latency_ms = round((time.perf_counter() - began) * 1000)
+    return Response(
+        dumps(generated.as_json(latency_ms=latency_ms, trace_id=current_trace_id())), media_type="application/json"
+    )
+
+
+def _check(body: Generate) -> None:
+    if (body.prompt is None) == (body.messages is None):
+        raise InvalidInput("body", "must have exactly one of prompt and messages", fields=["prompt", "messages"])
+    if body.response_schema is not None:
+        check_schema(body.response_schema, "body.response_schema")
+        if body.mode != "json":
+            raise InvalidInput("body.response_schema", "needs `mode` to be 'json'")
+    for name in _UNSERVED:
+        if name in body.model_fields_set and getattr(body, name) not in (None, False):
+            raise InvalidInput(f"body.{name}", "is not served here yet; choose by provider or model")
+    if body.agent is None and body.mode == "answer":
+        raise InvalidInput("body.mode", "'answer' needs an agent: a model alone reads no documents")
+    for name in ("system", "max_output_tokens", "temperature"):
+        if body.agent is not None and getattr(body, name) is not None:
+            raise InvalidInput(f"body.{name}", "can't be sent together with agent, which has its own")
+
+
+def _messages(body: Generate, max_chars: int) -> list[dict[str, Any]]:
+    given = [{"type": "human", "content": body.prompt}] if body.messages is None else body.messages
+    system = [] if body.system is None else [{"type": "system", "content": body.system}]
+    field = "body.prompt" if body.messages is None else "body.messages"
+    messages = canonical_messages([*system, *given], field, max_chars=max_chars)
+    if messages[-1]["type"] not in ("human", "tool"):
+        raise InvalidInput(field, "must end with what is to be answered")
+    return messages
+
+
+def _subject(state: AppState, choice: Choice) -> str:
+    """The model the request names, as limits name it. Raises NoProvider, UnknownModel."""
+    providers = state.services.providers
+    first = choose(RouteRequest(explicit=choice), providers.catalogue, providers.snapshot()).candidates[0]
+    return model_subject(first.provider, first.model)
+
+
+async def _by_model(
+    state: AppState, caller: Identity, body: Generate, messages: list[dict[str, Any]], seconds: float
+) -> Generated:
+    run = RunContext(
+        organization_id=caller.organization_id,
+        organization_name=caller.organization_name,
+        user_id=caller.user_id,
+        trace_id=current_trace_id(),
+        mode=body.mode,
+        response_schema=body.response_schema,
+        provider=body.provider,
+        model=body.model,
+    )
+    sampling = Sampling(body.max_output_tokens, body.temperature)
+    return await by_model(state.services, run, revive(messages), seconds=seconds, sampling=sampling)
+
+
+async def _by_agent(
+    state: AppState, caller: Identity, body: Generate, messages: list[dict[str, Any]], seconds: float
+) -> Generated:
+    wishes = body.model_dump(include={"provider", "model", "mode", "response_schema"}, exclude_none=True)
+    assert body.agent is not None, "asked for"
+    asked = RunCreate(assistant_id=body.agent, input={"messages": messages}, context=wishes)
+    request = run_request(state.graphs, asked, max_message_chars=state.settings.max_message_chars)
+    return await by_agent(
+        state.engine, state.model_calls, caller, request, seconds=seconds, trace_id=current_trace_id()
+    )
+
+
+async def _unless_gone(request: Request, work: Awaitable[T]) -> T | None:
+    """The work's result; None, and the work cancelled, where the client went away first."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return await working if working.done() else None
+    finally:
+        leaving.cancel()
+        working.cancel()
+        await asyncio.gather(leaving, working, return_exceptions=True)
+
+
+def _failed(failed: RunFailed) -> Response:
+    """A run's error with the status it would have had here."""
+    details = failed.data.get("details") or {}
+    headers = {}
+    if failed.code == QuotaExceeded.code and "resets_at" in details:
+        left = datetime.fromisoformat(details["resets_at"]) - datetime.now(UTC)
+        headers["Retry-After"] = str(max(1, int(left.total_seconds()) + 1))
+    message = FAULT if failed.code == ConsiliumError.code else str(failed.data.get("message"))
+    return error_response(failed.status, failed.code, message, current_trace_id(), details, headers)
