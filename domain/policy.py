@@ -26,3 +26,18 @@ class ModelPolicy(BaseModel):
     max_latency_ms: int | None = Field(None, ge=1, le=3_600_000)
     """A local model is used only where its measured latency keeps to this."""
     reasoning_effort: ReasoningEffort | None = None
+
+
+def contradiction(policy: ModelPolicy) -> tuple[str, str] | None:
+    """What in one party's policy excludes itself: the field to change and why; None where nothing does.
+
+    Which rule wins between parties: local_only over everything, as it protects data; of the other wishes the one of whoever comes
+    first (request, user, skill, organisation).
+    """
+    if policy.force_cloud and policy.local_only:
+        return "force_cloud", (
+            "contradicts local_only. local_only protects data and wins over every wish, at every level; leave one of them out"
+        )
+    if policy.force_cloud and policy.prefer_local:
+        return "force_cloud", "contradicts prefer_local; within one policy neither wins, leave one of them out"
+    return None

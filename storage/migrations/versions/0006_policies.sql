@@ -1,1 +1,13 @@
-SELECT 1;
+-- What an organisation, or one of its users (''), wishes of the choice of models; see domain/policy.py.
+CREATE TABLE model_policies (
+    organization_id uuid NOT NULL,
+    user_id text NOT NULL DEFAULT '',
+    policy jsonb NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    updated_by text NOT NULL,
+    PRIMARY KEY (organization_id, user_id)
+);
+SELECT isolate_table('model_policies');
+
+-- A document that must not leave the premises keeps the conversations it enters off cloud models.
+ALTER TABLE documents ADD COLUMN local_only boolean NOT NULL DEFAULT false;
