@@ -24,7 +24,7 @@ from typing import Any, Literal, get_args
 import uvicorn
 
 from tests.upstream.reply import Policy, fixed
-from tests.upstream.wires import StreamFault, anthropic_sse, as_openai, ollama_lines, openai_json, openai_sse
+from tests.upstream.wires import StreamFault, anthropic_sse, as_openai, error, ollama_lines, openai_json, openai_sse
 
 HttpFault = Literal["rate_limit", "server_error", "unauthorized", "not_found", "bad_request", "reset", "html"]
 Fault = HttpFault | StreamFault
@@ -162,6 +162,10 @@ class Upstream:
                         return False
                     if planned.fault in ("stall", "keepalives"):
                         await self._silence(planned.fault == "keepalives", media_type, gone, send)
+                        return False
+                    if planned.fault in ("cut", "half_chunk", "error_midway"):
+                        last = {"cut": b"", "half_chunk": chunk[: len(chunk) // 2]}.get(planned.fault, error(media_type))
+                        await send({"type": "http.response.body", "body": last, "more_body": False})
                         return False
                 if self.chunk_seconds:
                     await asyncio.sleep(self.chunk_seconds)

@@ -18,6 +18,9 @@ StreamFault = Literal[
     "repeated_names",
     "bad_json",
     "reset_midway",
+    "cut",  # the stream ends cleanly after so many chunks
+    "half_chunk",  # the same, in the middle of a chunk
+    "error_midway",  # the provider reports an error after so many chunks and ends the stream
     "stall",
     "keepalives",
 ]
@@ -148,6 +151,14 @@ def anthropic_sse(reply: Reply, model: str, *, fault: StreamFault | None = None)
     spent = {"input_tokens": reply.prompt_tokens, "output_tokens": reply.completion_tokens}
     yield _event({"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": None}, "usage": spent})
     yield _event({"type": "message_stop"})
+
+
+def error(media_type: str) -> bytes:
+    """The error a provider reports in the middle of a stream, on any of the wires."""
+    told = {"type": "overloaded_error", "message": "Overloaded"}
+    if "event-stream" in media_type:
+        return _event({"type": "error", "error": told})
+    return _line({"error": told["message"]})
 
 
 def as_openai(body: dict[str, Any]) -> dict[str, Any]:
