@@ -207,7 +207,8 @@ class UnknownModel(NoProvider):
 
 
 class ProviderBusy(ProviderError):
-    """The provider has as many calls under way as it may, and no place came free in time. Repair: try again later, or raise its `max_concurrency`."""
+    """The provider has as many calls under way as it may, and no place came free in time.
+    Repair: try again later, or raise its `max_concurrency`."""
 
     code = "provider_busy"
     status = 503
@@ -237,7 +238,8 @@ class RateLimited(ConsiliumError):
 
 
 class InvalidStructuredOutput(ConsiliumError):
-    """No model gave JSON that fits the schema. Repair: simplify the schema, or choose a stronger model; `details.errors` says what was wrong."""
+    """No model gave JSON that fits the schema.
+    Repair: simplify the schema, or choose a stronger model; `details.errors` says what was wrong."""
 
     code = "invalid_structured_output"
     status = 502

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict
 
 from domain.ids import ChunkId, DocumentId
 
+LOCAL_ONLY = "local_only"
+"""The label of a document that must not leave the premises: a conversation it enters goes on without cloud models."""
 DocumentStatus = Literal["pending", "parsing", "indexing", "ready", "failed"]
 
 
@@ -101,6 +103,8 @@ class Passage(BaseModel):
     end: int
     text: str
     score: float
+    local_only: bool = False
+    """Whether its document has the label LOCAL_ONLY."""
 
 
 class Source(Passage):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,6 +27,11 @@ class ModelPolicy(BaseModel):
     max_latency_ms: int | None = Field(None, ge=1, le=3_600_000)
     """A local model is used only where its measured latency keeps to this."""
     reasoning_effort: ReasoningEffort | None = None
+
+    @classmethod
+    def of(cls, asked: Mapping[str, Any]) -> ModelPolicy:
+        """The wishes among other things that were asked for; null counts as not said. Raises pydantic's ValidationError."""
+        return cls.model_validate({name: asked[name] for name in cls.model_fields if asked.get(name) is not None})
 
 
 def contradiction(policy: ModelPolicy) -> tuple[str, str] | None:

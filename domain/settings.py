@@ -43,6 +43,12 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     port: int = Field(8080, ge=1, le=65535, description="Port to listen on.")
     environment: Literal["development", "production"] = Field("development", description="What this server is for.")
+    default_provider: str | None = Field(
+        None,
+        max_length=100,
+        description="Asked first where nobody wishes otherwise; empty: deepseek in development, openai in production.",
+        examples=["ollama"],
+    )
     data_dir: Path = Field(
         Path(".consilium"), description="The embedded database and the generated signing key live here."
     )

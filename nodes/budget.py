@@ -2,14 +2,16 @@
 
 The order in which it is given up, each as far as needed before the next is touched:
 
-1. history, the oldest exchange first; the conversation's summary stays
-2. passages, the lowest-ranked first
+1. history, the oldest exchange first; the last one stays, and the conversation's summary
+2. passages, the lowest-ranked first; those that this turn has already cited stay
 3. notes, the least relevant first
 4. the middle of this turn's tool results, the longest first, down to LEAST_RESULT tokens each; a mark says so
-5. whole earlier steps of this turn, the oldest first: a call goes together with its result, the last step stays
-6. the summary
+5. the last exchange of the history
+6. whole earlier steps of this turn, the oldest first: a call goes together with its result, the last step stays
+7. the summary
 
-The system prompt, the tools and the question are never trimmed: where they alone don't fit, that is an error.
+The system prompt, the tools, the question, the last step and what is cited are never trimmed: where they alone don't fit, that is
+an error that names the longest of them.
 """
 
 from __future__ import annotations
@@ -29,6 +31,22 @@ LEAST_RESULT = 200
 """Tokens of a tool result that always remain of a longer one."""
 MARK = "\n[… {left_out} characters left out …]\n"
 
+_NAMES = {
+    "question": "The question has",
+    "tool_calls": "The last tool calls and their results have",
+    "instructions": "The agent's instructions have",
+    "tools": "The agent's tools have",
+    "sources": "The cited sources have",
+}
+_LARGER = "Choose a model with a larger context, or raise CONSILIUM_LIMITS__MAX_PROMPT_TOKENS."
+_REPAIRS = {
+    "question": f"Shorten it, or upload the text as a document and ask about it. {_LARGER}",
+    "tool_calls": f"Ask for less at once. {_LARGER}",
+    "instructions": _LARGER,
+    "tools": f"Give the agent fewer tools. {_LARGER}",
+    "sources": _LARGER,
+}
+
 Count = Callable[[str | BaseMessage], int]
 """Tokens of a text or of a message with what the chat format adds to it."""
 
@@ -38,6 +56,8 @@ class Parts:
     """What a prompt is made of. `frame` is the system message without what may be trimmed of it."""
 
     frame: str
+    closing: str
+    """What the system message ends with, and is never trimmed; may be empty."""
     summary: str | None
     notes: Sequence[str]
     """The most relevant first."""
@@ -47,6 +67,8 @@ class Parts:
     """Of earlier turns, the oldest first."""
     turn: Sequence[AnyMessage]
     """The question, then the calls and results of the turn in progress."""
+    cited: frozenset[int] = frozenset()
+    """Numbers of passages that the turn in progress cites."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,40 +95,47 @@ class Fitted:
     tokens: int
 
 
-def fit(parts: Parts, budget_tokens: int, count: Count) -> Fitted:
-    """`parts` within `budget_tokens`, trimmed in the order of this module.
+def fit(parts: Parts, budget_tokens: int, count: Count, *, tools: int = 0) -> Fitted:
+    """`parts` within `budget_tokens`, of which `tools` are taken, trimmed in the order of this module.
 
-    Raises TooLarge with `details.limit` and `details.tokens` where what is never trimmed is over the budget by itself.
+    Raises TooLarge with `details.limit` and `details.tokens` where what is never trimmed is over the budget by itself;
+    `details.part` is the longest of it: question, tool_calls, instructions, tools, sources.
     """
-    trim = _Trim(parts, budget_tokens, count)
-    for step in (trim.history, trim.passages, trim.notes, trim.results, trim.steps, trim.summary):
+    trim = _Trim(parts, budget_tokens, count, tools)
+    for step in (
+        trim.history,
+        trim.passages,
+        trim.notes,
+        trim.results,
+        trim.last_exchange,
+        trim.steps,
+        trim.summary,
+    ):
         if trim.over <= 0:
             break
         step()
     if trim.over > 0:
-        raise TooLarge(
-            f"The question with what always goes with it has {trim.tokens} tokens; a prompt may have {budget_tokens}.",
-            limit=budget_tokens,
-            tokens=trim.tokens,
-            unit="tokens",
-        )
+        raise trim.too_large()
     return Fitted(trim.parts, trim.dropped, trim.tokens)
 
 
 class _Trim:
     """The course of one fitting."""
 
-    def __init__(self, parts: Parts, budget: int, count: Count) -> None:
+    def __init__(self, parts: Parts, budget: int, count: Count, tools: int) -> None:
         self.parts = parts
         self.dropped = Dropped()
         self._count = count
+        self._tools = tools
+        self._frame = count(parts.frame) + (count(parts.closing) if parts.closing else 0)
         self._notes = [count(render_notes([note])) for note in parts.notes]
         self._passages = [count(render_sources([source])) for source in parts.passages]
         self._history = [count(message) for message in parts.history]
         self._turn = [count(message) for message in parts.turn]
         self._summary = count(parts.summary) if parts.summary else 0
         self.tokens = (
-            count(parts.frame)
+            tools
+            + self._frame
             + self._summary
             + sum(self._notes)
             + sum(self._passages)
@@ -119,39 +148,70 @@ class _Trim:
     def over(self) -> int:
         return self.tokens - self._budget
 
+    def too_large(self) -> TooLarge:
+        """What is over by itself."""
+        lengths = {
+            "question": self._turn[0] if self._turn else 0,
+            "tool_calls": sum(self._turn[1:]),
+            "instructions": self._frame,
+            "tools": self._tools,
+            "sources": sum(self._passages),
+        }
+        part = max(lengths, key=lambda name: lengths[name])
+        return TooLarge(
+            f"{_NAMES[part]} {lengths[part]} tokens, with what always goes with it {self.tokens}; "
+            f"a prompt may have {self._budget}. {_REPAIRS[part]}",
+            part=part,
+            part_tokens=lengths[part],
+            limit=self._budget,
+            tokens=self.tokens,
+            unit="tokens",
+        )
+
     def history(self) -> None:
-        """From the oldest on, and then to the next question: an answer without its question says nothing."""
+        """From the oldest on, up to the last question."""
+        messages = self.parts.history
+        questions = [i for i, message in enumerate(messages) if isinstance(message, HumanMessage)]
+        self._forget(questions[-1] if questions else len(messages))
+
+    def last_exchange(self) -> None:
+        self._forget(len(self.parts.history))
+
+    def _forget(self, most: int) -> None:
+        """At most so many messages; then on to the next question, as an answer without its question says nothing."""
         messages, gone = self.parts.history, 0
-        while gone < len(messages) and (self.over > 0 or (gone and not isinstance(messages[gone], HumanMessage))):
+        while gone < most and (self.over > 0 or (gone and not isinstance(messages[gone], HumanMessage))):
             self.tokens -= self._history[gone]
             gone += 1
         self.parts = replace(self.parts, history=messages[gone:])
-        self.dropped = replace(self.dropped, history=gone)
+        self._history = self._history[gone:]
+        self.dropped = replace(self.dropped, history=self.dropped.history + gone)
 
     def passages(self) -> None:
-        gone = self._from_the_end(self._passages)
-        self.parts = replace(self.parts, passages=self.parts.passages[: len(self.parts.passages) - gone])
-        self.dropped = replace(self.dropped, passages=gone)
+        """Rank by rank from the last, except those cited."""
+        kept, sizes = list(self.parts.passages), self._passages
+        for at in range(len(kept) - 1, -1, -1):
+            if self.over <= 0:
+                break
+            if kept[at].n not in self.parts.cited:
+                self.tokens -= sizes.pop(at)
+                del kept[at]
+        self.dropped = replace(self.dropped, passages=len(self.parts.passages) - len(kept))
+        self.parts = replace(self.parts, passages=kept)
 
     def notes(self) -> None:
-        gone = self._from_the_end(self._notes)
+        gone = 0
+        while self.over > 0 and gone < len(self._notes):
+            gone += 1
+            self.tokens -= self._notes[-gone]
         self.parts = replace(self.parts, notes=self.parts.notes[: len(self.parts.notes) - gone])
         self.dropped = replace(self.dropped, notes=gone)
-
-    def _from_the_end(self, tokens: list[int]) -> int:
-        gone = 0
-        while self.over > 0 and gone < len(tokens):
-            gone += 1
-            self.tokens -= tokens[-gone]
-        return gone
 
     def results(self) -> None:
         """The longest ones share what is over: none is cut below the next shorter one before that one is cut, too."""
         turn = list(self.parts.turn)
         sizes = {
-            i: size
-            for i, size in enumerate(self._turn)
-            if isinstance(turn[i], ToolMessage) and size > LEAST_RESULT
+            i: size for i, size in enumerate(self._turn) if isinstance(turn[i], ToolMessage) and size > LEAST_RESULT
         }
         level = _level(list(sizes.values()), self.over)
         cut = 0
@@ -197,7 +257,6 @@ def _level(sizes: list[int], over: int) -> int:
     """The size to which the larger of `sizes` have to be cut for `over` to be saved; at least LEAST_RESULT."""
     sizes = sorted(sizes, reverse=True)
     for n, size in enumerate(sizes, 1):
-        over -= 0  # what n results save together at a level is n * (mean - level)
         following = sizes[n] if n < len(sizes) else LEAST_RESULT
         level = (sum(sizes[:n]) - over) // n
         if level >= following or following == LEAST_RESULT:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -22,13 +22,14 @@ from domain.calls import Purpose
 from domain.errors import Unsupported
 from domain.ids import ThreadId, new_id
 from domain.knowledge import Source
-from domain.usage import estimate_tokens
+from nodes.budget import Parts
+from nodes.fitted import FittedRoute, Fitting
 from nodes.runtime import RunContext, Services
 from providers.caller import Need, Origin, Retraction
 from providers.meter import Meter
 from providers.route import Candidate, Route
 from providers.sampling import Sampling
-from providers.stream import repair_messages, stream_chat
+from providers.stream import stream_chat
 from providers.structured import JsonOutput
 from retrieval.cite import CitationFilter
 
@@ -50,13 +51,40 @@ class Call:
     output: JsonOutput | None = None
     """The answer is to be JSON: it goes out as it is, without the citation filter."""
     sampling: Sampling | None = None
+    parts: Parts | None = None
+    """What the prompt is made of, to be trimmed to what each model takes. None: the messages go out whole, or not at all."""
     stripped: int = 0
     answered: Candidate | None = None
     """Whose answer it is, after the stream."""
+    fitted: FittedRoute | None = field(default=None, init=False)
+    """The route and the prompts once they are known."""
+
+    async def fit(self, messages: Sequence[BaseMessage] = ()) -> list[BaseMessage]:
+        """Bring the prompt to what each model takes: `parts`, or else `messages`. The first candidate's, empty where there is none.
+
+        Raises TooLarge where it can't be done.
+        """
+        self.fitted = await self.fitting().route(self.route, self.parts or messages)
+        return list(self.fitted.first().messages) if self.fitted.route.candidates else []
+
+    def fitting(self) -> Fitting:
+        """What decides over the length of the prompt."""
+        ceiling = self.sampling.max_output_tokens if self.sampling else None
+        return Fitting(
+            specs={spec.name: spec for spec in self.services.catalogue.providers},
+            max_prompt_tokens=self.services.limits.max_prompt_tokens,
+            answer_tokens=ceiling or self.services.caller.output_tokens,
+            tools=self.tools,
+            output=self.output,
+        )
 
     async def stream(self, messages: Sequence[BaseMessage]) -> AsyncIterator[AIMessageChunk | Retraction]:
-        """The chunks of the candidate that answers; a Retraction voids those before it. Raises as `Caller.stream`."""
-        prompt = repair_messages(messages)
+        """The chunks of the candidate that answers; a Retraction voids those before it. `messages` are the prompt where there are no
+        parts. Raises TooLarge, and as `Caller.stream`."""
+        if self.fitted is None:
+            await self.fit(messages)
+        fitted = self.fitted
+        assert fitted is not None, "just made"
         origin = Origin(
             organization_id=self.run.organization_id,
             user_id=self.run.user_id,
@@ -66,15 +94,15 @@ class Call:
             thread_id=self.thread_id,
             trace_id=self.run.trace_id,
         )
-        longest = self.output.instructed(prompt) if self.output else prompt
         ceiling = self.sampling.max_output_tokens if self.sampling else None
-        need = Need(sum(estimate_tokens(message.text) for message in longest), ceiling)
+        tokens = {key: prompt.tokens for key, prompt in fitted.prompts.items()}
+        need = Need(max(tokens.values(), default=0), ceiling, tokens)
 
         def attempt(candidate: Candidate, meter: Meter) -> AsyncIterator[AIMessageChunk]:
-            return self._attempt(prompt, candidate, meter)
+            return self._attempt(fitted.of(candidate).messages, candidate, meter)
 
         async with aclosing(
-            self.services.caller.stream(origin, self.route, need, attempt, seconds=self.seconds)
+            self.services.caller.stream(origin, fitted.route, need, attempt, seconds=self.seconds)
         ) as pieces:
             async for piece in pieces:
                 yield piece
@@ -92,7 +120,7 @@ class Call:
         shown = CitationFilter(self.sources) if self.output is None and self.sources is not None else None
         async with aclosing(
             stream_chat(
-                self.services.providers.chat(candidate.provider, candidate.model),
+                self.services.providers.chat(candidate.provider, candidate.model, effort=self.route.reasoning_effort),
                 candidate.provider,
                 prompt,
                 tools=self.tools or None,

@@ -51,6 +51,7 @@ def make() -> Any:
             "sources": [{**source.model_dump(mode="json"), "in_context": own.get(source.n, True)} for source in parent],
             "children": None,
             "active_child": active,
+            **({"local_only": True} if any(result["local_only"] for result in results) else {}),
         }
 
     return collect

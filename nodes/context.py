@@ -11,7 +11,7 @@ from langgraph.runtime import Runtime
 from domain.skills import Skill
 from nodes.prompt import last_question
 from nodes.runtime import RunContext, Services
-from nodes.state import State, Turn
+from nodes.state import Delegation, State, Turn
 from nodes.texts import language_of
 from retrieval.cite import number
 
@@ -48,9 +48,14 @@ def make(services: Services, skill: Skill) -> Any:
             "finish": None,
             "draft": None,
             "children": None,
+            **({"local_only": True} if any(passage.local_only for passage in passages) or _inherits(delegation) else {}),
         }
 
     return context
+
+
+def _inherits(delegation: Delegation | None) -> bool:
+    return delegation is not None and delegation.get("local_only", False)
 
 
 def _question(state: State) -> tuple[str, str]:

@@ -96,6 +96,7 @@ async def _accept(
         "direct": False,
         "checkpoint_ns": checkpoint_ns,
         "deadline": state["turn"]["deadline"],
+        "local_only": bool(state.get("local_only")),
     }
     return Send(arguments["agent"], delegation)
 
@@ -121,5 +122,6 @@ def to_active_child(state: State) -> Send | None:
         "direct": True,
         "checkpoint_ns": active["checkpoint_ns"],
         "deadline": state["turn"]["deadline"],
+        "local_only": bool(state.get("local_only")),
     }
     return Send(active["agent"], delegation)

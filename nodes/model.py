@@ -8,14 +8,14 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langgraph.runtime import Runtime
 
 from domain.ids import ThreadId
 from domain.knowledge import Source
 from domain.skills import Skill
 from nodes.call import Call, RoutedModel
-from nodes.prompt import build
+from nodes.prompt import parts
 from nodes.provider_router import restore
 from nodes.runtime import RunContext, Services
 from nodes.state import State
@@ -37,7 +37,8 @@ def make(services: Services, skill: Skill, specialists: Sequence[Skill] = ()) ->
         if remaining <= 0:
             return {"messages": [_out_of_time(turn["language"])], "turn": {**turn, "stop_reason": "deadline"}}
         routed = RoutedModel(call=_call(services, skill, specialists, state, runtime.context, remaining))
-        prompt = build(state, skill, runtime.context.organization_name)
+        routed.call.parts = parts(state, skill, runtime.context.organization_name)
+        prompt = await routed.call.fit()
         try:
             async with asyncio.timeout(remaining):
                 answer = await _ask(routed, prompt)
@@ -56,7 +57,7 @@ def make(services: Services, skill: Skill, specialists: Sequence[Skill] = ()) ->
     return model
 
 
-async def _ask(routed: RoutedModel, prompt: list[AnyMessage]) -> AIMessage:
+async def _ask(routed: RoutedModel, prompt: list[BaseMessage]) -> AIMessage:
     whole = None
     async for chunk in routed.astream(prompt):
         # another id: what the one before had said was retracted

@@ -16,12 +16,15 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMes
 from domain.knowledge import Source
 from domain.skills import Skill
 from domain.sources import render_notes, render_sources
-from nodes.state import State
+from nodes.budget import Parts
+from nodes.state import State, Summary
 from nodes.texts import text
-from tools.delegation import FINISH
+from tools.delegation import FINISH, SWITCH
 
 CHILD_KEY = "child_thread_id"
 """In `additional_kwargs` of messages that were exchanged with a child, shown to the reader, not to the supervisor's model."""
+CONSULTATIONS = 10
+"""Of a conversation's children, the latest that a prompt names."""
 _MARKER = re.compile(r"\s?\[\d+(?:\s*,\s*\d+)*\](?!\()")
 
 
@@ -43,34 +46,68 @@ def pending_calls(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
 
 
 def build(state: State, skill: Skill, organization_name: str) -> list[AnyMessage]:
-    """The prompt: the system message, then the conversation."""
-    messages = state["messages"]
-    start = last_question(messages)
-    earlier = [said for message in messages[:start] if (said := _as_said(message)) is not None]
-    current = [message for message in messages[max(start, 0) :] if not message.additional_kwargs.get(CHILD_KEY)]
-    return [SystemMessage(_system(state, skill, organization_name)), *earlier, *current]
+    """The whole prompt, nothing trimmed: the system message, then the conversation."""
+    return assemble(parts(state, skill, organization_name))
 
 
-def _system(state: State, skill: Skill, organization_name: str) -> str:
-    turn = state["turn"]
-    sources = [Source.model_validate(source) for source in state.get("sources", []) if source.get("in_context", True)]
-    parts = [
+def parts(state: State, skill: Skill, organization_name: str) -> Parts:
+    """What the prompt is made of. Of what the summary covers the messages themselves are no part."""
+    messages, turn = state["messages"], state["turn"]
+    start = max(last_question(messages), 0)
+    summary = state.get("summary")
+    covered = _covered(messages[:start], summary)
+    current = [message for message in messages[start:] if not message.additional_kwargs.get(CHILD_KEY)]
+    opening = [
         skill.prompt.strip(),
         f"Organisation: {organization_name}. Today is {datetime.now(UTC).date().isoformat()}. "
         + text("answer_in", turn["language"]),
     ]
-    if turn["notes"]:
-        parts.append(f"What the organisation asked to remember:\n{render_notes(turn['notes'])}")
-    if sources:
-        parts.append(f"Numbered sources found for this question:\n{render_sources(sources)}")
-    if known := _consultations(state["messages"]):
-        parts.append("Earlier consultations of this conversation, to continue by id:\n" + "\n".join(known))
-    if turn["stop_reason"] is not None:
-        parts.append(text("limit_reached", turn["language"]).format(reason=turn["stop_reason"]))
-    return "\n\n".join(parts)
+    if known := _consultations(messages):
+        opening.append("Earlier consultations of this conversation, to continue by id:\n" + "\n".join(known))
+    reason = turn["stop_reason"]
+    return Parts(
+        frame="\n\n".join(opening),
+        closing="" if reason is None else text("limit_reached", turn["language"]).format(reason=reason),
+        summary=summary["text"] if summary and covered else None,
+        notes=turn["notes"],
+        passages=[
+            Source.model_validate(source) for source in state.get("sources", []) if source.get("in_context", True)
+        ],
+        history=[said for message in messages[covered:start] if (said := as_said(message)) is not None],
+        turn=current,
+        cited=_cited(current[1:]),
+    )
 
 
-def _as_said(message: BaseMessage) -> AnyMessage | None:
+def assemble(given: Parts) -> list[AnyMessage]:
+    """The messages that the parts make."""
+    system = [given.frame]
+    if given.summary:
+        told = given.summary.replace("<", "‹").replace(">", "›")
+        system.append(f"What was said earlier in this conversation, in short:\n<summary>\n{told}\n</summary>")
+    if given.notes:
+        system.append(f"What the organisation asked to remember:\n{render_notes(given.notes)}")
+    if given.passages:
+        system.append(f"Numbered sources found for this question:\n{render_sources(given.passages)}")
+    if given.closing:
+        system.append(given.closing)
+    return [SystemMessage("\n\n".join(system)), *given.history, *given.turn]
+
+
+def _covered(earlier: Sequence[BaseMessage], summary: Summary | None) -> int:
+    """How many messages the summary stands for; 0 where the last of them is no longer there, which makes it worthless."""
+    if summary is None:
+        return 0
+    return next((i + 1 for i in range(len(earlier) - 1, -1, -1) if earlier[i].id == summary["until"]), 0)
+
+
+def _cited(step: Sequence[BaseMessage]) -> frozenset[int]:
+    """The source numbers in what the models have said in this turn, children included."""
+    said = (m.text for m in step if isinstance(m, AIMessage) or (isinstance(m, ToolMessage) and m.name == SWITCH))
+    return frozenset(int(n) for words in said for group in _MARKER.findall(words) for n in re.findall(r"\d+", group))
+
+
+def as_said(message: BaseMessage) -> AnyMessage | None:
     """A message of an earlier turn as it is remembered; None where nothing was said."""
     if message.additional_kwargs.get(CHILD_KEY):
         return None
@@ -90,4 +127,4 @@ def _consultations(messages: Sequence[BaseMessage]) -> list[str]:
         if isinstance(message, ToolMessage) and isinstance(message.artifact, dict) and CHILD_KEY in message.artifact:
             child = message.artifact[CHILD_KEY]
             seen[child] = f"- {message.artifact['agent']}, child_thread_id {child}: {message.artifact['task'][:200]}"
-    return list(seen.values())
+    return list(seen.values())[-CONSULTATIONS:]

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from domain.skills import Skill
 from nodes.runtime import RunContext, Services
 from nodes.state import State
-from providers.route import Choice, Route, RouteRequest, choose
+from providers.route import Route
 
 _ROUTE = TypeAdapter(Route)
 
@@ -22,24 +22,24 @@ def make(services: Services, skill: Skill) -> Any:
     async def provider_router(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
         run = runtime.context
         to_schema = run.mode == "json" and run.response_schema is not None and state.get("delegation") is None
-        chosen = route_of(services, skill, run, tools=run.mode != "answer", json_output=to_schema).as_json()
+        route = await route_of(services, skill, state, run, tools=run.mode != "answer", json_output=to_schema)
+        chosen = route.as_json()
         get_stream_writer()({"type": "route", "agent": skill.name, **chosen})
         return {"route": chosen}
 
     return provider_router
 
 
-def route_of(
-    services: Services, skill: Skill, run: RunContext, *, tools: bool = False, json_output: bool = False
-) -> Route:
-    """The models of a call of this agent, in order. With `json_output` the answer has to fit a schema."""
-    request = RouteRequest(
-        explicit=Choice(run.provider, run.model),
-        skill=Choice(skill.model.provider, skill.model.model),
-        tools=tools,
-        json_output=json_output,
+async def route_of(services: Services, skill: Skill, state: State, run: RunContext, **needs: Any) -> Route:
+    """The models of a call of this agent, in order. `needs` are fields of RouteRequest."""
+    return await services.chooser.route(
+        run.organization_id,
+        run.user_id,
+        run.wishes,
+        skill=skill.model,
+        tainted=bool(state.get("local_only")),
+        **needs,
     )
-    return choose(request, services.catalogue, services.providers.snapshot())
 
 
 def restore(chosen: dict[str, Any]) -> Route:

@@ -7,16 +7,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from domain.ids import OrganizationId, RunId, ThreadId, TraceId, UserId, new_trace_id, organization_id
+from domain.policy import ModelPolicy
 from domain.skills import Limits, Orchestration, RunMode, Skill
 
 if TYPE_CHECKING:
     from domain.catalogue import Catalogue
     from providers.caller import Caller
+    from providers.chooser import Chooser
     from providers.registry import Providers
     from providers.structured import JsonPrompts
     from retrieval.search import LexicalRetriever
     from storage.children import Children
     from storage.notes import Notes
+    from storage.policies import ModelPolicies
     from storage.tool_calls import ToolCalls
     from tools.registry import Registry
 
@@ -42,8 +45,8 @@ class RunContext:
     response_schema: dict[str, Any] | None = None
     """Of the answer in the mode `json`: a checked JSON Schema (draft 2020-12). None allows any JSON value."""
     orchestration: Orchestration = "graph"
-    provider: str | None = None
-    model: str | None = None
+    wishes: ModelPolicy = field(default_factory=ModelPolicy)
+    """The request's own, of the choice of models."""
     waited_seconds: float = 0.0
     """That the run has waited for tokens: its deadline is so much later."""
 
@@ -57,6 +60,8 @@ class Services:
     catalogue: Catalogue
     providers: Providers
     caller: Caller
+    chooser: Chooser
+    policies: ModelPolicies
     retriever: LexicalRetriever
     notes: Notes
     tools: Registry

@@ -117,6 +117,7 @@ class _Conversation:
             sources=[source.model_dump(mode="json") for source in sources if source.n in cited],
             error={"code": cut, "message": "It was cut short; `content` is what it had."} if cut else None,
             stop_reason=final["turn"]["stop_reason"] or stop_reason,
+            local_only=bool(final.get("local_only")),
         )
 
     def failure(self, failed: ConsiliumError) -> ChildResult:
@@ -131,6 +132,7 @@ class _Conversation:
         sources: list[dict[str, Any]] | None = None,
         error: dict[str, Any] | None = None,
         stop_reason: str | None = None,
+        local_only: bool = False,
     ) -> ChildResult:
         return {
             "child_thread_id": self._task["child_thread_id"],
@@ -145,6 +147,7 @@ class _Conversation:
             "direct": self._task["direct"],
             "task": self._task["task"],
             "checkpoint_ns": self._namespace,
+            "local_only": local_only,
         }
 
     def _announce(self, status: str, error: dict[str, Any] | None) -> None:

@@ -52,6 +52,8 @@ class Delegation(TypedDict):
     """Where the child's earlier turn lies; None for a new child."""
     deadline: float
     """The parent's turn's, which the child shares; seconds since the epoch."""
+    local_only: bool
+    """Whether the parent holds what must not leave the premises."""
 
 
 class Finish(TypedDict):
@@ -76,6 +78,8 @@ class ChildResult(TypedDict):
     direct: bool
     task: str
     checkpoint_ns: str
+    local_only: bool
+    """Whether the child holds what must not leave the premises."""
 
 
 def collect(results: list[ChildResult], new: list[ChildResult] | None) -> list[ChildResult]:
@@ -139,3 +143,5 @@ class State(TypedDict):
     children: Annotated[list[ChildResult], collect]
     active_child: ActiveChild | None
     summary: Summary | None
+    local_only: bool
+    """Whether the conversation holds what must not leave the premises. Never taken back: its messages keep what was read."""

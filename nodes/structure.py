@@ -50,7 +50,7 @@ def make(services: Services, skill: Skill) -> Any:
         draft, run = state["draft"], runtime.context
         assert draft is not None, "the graph comes here only with a draft"
         output = JsonOutput(run.response_schema, services.json_prompts)
-        route = route_of(services, skill, run, json_output=output.schema is not None)
+        route = await route_of(services, skill, state, run, json_output=output.schema is not None)
         if output.schema is None and _is_quoted(draft, route):
             sources = [Source.model_validate(source) for source in state["sources"]]
             answer, citations = quotes_as_json(draft, sources)

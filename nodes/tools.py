@@ -42,6 +42,7 @@ def make(services: Services, skill: Skill) -> Any:
             run_id=run.run_id,
             thread_id=ThreadId(delegation["child_thread_id"]) if delegation else run.thread_id,
             agent=skill.name,
+            local_only=bool(state.get("local_only")),
         )
         executor = _Executor(services, skill, context, may_finish=delegation is not None)
         outcomes = await asyncio.gather(*(executor.run(call) for call in calls))
@@ -172,9 +173,11 @@ def _update(
         turn["stop_reason"] = "max_tool_steps"
     elif turn["tool_errors"] >= services.limits.max_tool_errors:
         turn["stop_reason"] = "max_tool_errors"
+    found_local = any(passage.local_only for _, passages in outcomes for passage in passages)
     return {
         "messages": messages,
         "turn": turn,
         "finish": finish,
         "sources": [{**source.model_dump(mode="json"), "in_context": source.n in in_context} for source in sources],
+        **({"local_only": True} if found_local else {}),
     }

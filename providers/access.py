@@ -8,7 +8,6 @@ from importlib.util import find_spec
 
 from domain.catalogue import ProviderSpec
 
-
 _EXTRAS = {"anthropic": ("langchain_anthropic", "anthropic"), "huggingface": ("transformers", "huggingface")}
 """Families whose package is optional: the module, and the extra that brings it."""
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -63,6 +64,8 @@ class Breakers:
         self._policy = policy or BreakerPolicy()
         self._known: dict[str, _Known] = {}
         self._follower: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+        """Set and replaced whenever something was learnt."""
 
     def view(self, provider: str) -> BreakerView:
         state = self._known.get(provider, _NEW).state
@@ -72,6 +75,24 @@ class Breakers:
         """Seconds until the first of them may be tried; None where one may be now."""
         waits = [self._wait(provider) for provider in providers]
         return min(waits) if waits and all(waits) else None
+
+    async def turn(self, providers: Sequence[str], seconds: float) -> bool:
+        """Wait until one of them may be tried, also because a probe under way ends well; False where `seconds` don't suffice.
+
+        Returns False at once where none of them is due in time and nobody probes.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while (wait := self.next_retry(providers)) is not None:
+            left = deadline - loop.time()
+            probed = any(self.view(provider).status == "half_open" for provider in providers)
+            if left <= 0 or (wait >= left and not probed):
+                return False
+            news = self._news
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(wait, left)):
+                    await news.wait()
+        return True
 
     def _wait(self, provider: str) -> float:
         known = self._known.get(provider, _NEW)
@@ -133,6 +154,8 @@ class Breakers:
         state = stored.state
         due = 0.0 if state.retry_at is None else time.monotonic() + (state.retry_at - stored.now).total_seconds()
         known = self._known[provider] = _Known(state, due)
+        self._news.set()
+        self._news = asyncio.Event()
         return known
 
     async def start(self) -> None:

@@ -10,9 +10,9 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import structlog
@@ -61,10 +61,16 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a call takes, in tokens: the prompt by our own count; the most the answer may have, None where that isn't said."""
+    """What a call takes, in tokens: the prompt by our own count; the most the answer may have, None where that isn't said.
+    `by_model` has the prompt's count for a (provider, model) that gets it in another length."""
 
     prompt_tokens: int
     max_output_tokens: int | None = None
+    by_model: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    def prompt(self, candidate: Candidate) -> int:
+        """Tokens of the prompt as this one gets it."""
+        return self.by_model.get((candidate.provider, candidate.model), self.prompt_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,10 +232,10 @@ class _Call(Generic[T]):
         """After a round without an answer: wait for a provider that may be tried again in time. Raises the last failure."""
         assert self._failure is not None, "a round ends with an answer or a failure"
         if isinstance(self._failure, CircuitOpen):
-            wait = self._caller.breakers.next_retry([c.provider for c in self._route.candidates]) or 0.0
-            if wait < self._remaining():
+            providers = [candidate.provider for candidate in self._route.candidates]
+            if await self._caller.breakers.turn(providers, self._remaining()):
                 self._failure = None
-                await asyncio.sleep(wait + self._caller.rng.uniform(0.01, 0.05))
+                await asyncio.sleep(self._caller.rng.uniform(0.01, 0.05))
                 return
         raise self._failure
 
@@ -309,7 +315,7 @@ class _Call(Generic[T]):
         )
         reservation = await self._caller.ledger.reserve(
             origin.organization_id,
-            need.prompt_tokens + expected,
+            need.prompt(candidate) + expected,
             run_id=origin.run_id,
             thread_id=origin.thread_id,
             user_id=origin.user_id,
@@ -339,7 +345,7 @@ class _Attempt(Generic[T]):
         self._waited: float | None = None
         self._permit: Permit | None = None
         self._reservation: Reservation | None = None
-        self.meter = Meter(call.need.prompt_tokens)
+        self.meter = Meter(call.need.prompt(candidate))
         self.passed = False
         """Whether anything of it has reached the caller."""
 
@@ -353,7 +359,7 @@ class _Attempt(Generic[T]):
                 self._permit = await breakers.enter(provider)
                 self._reservation = await self._call.reserve(self._candidate)
                 self._call.count(provider)
-                self.meter = Meter(self._call.need.prompt_tokens)
+                self.meter = Meter(self._call.need.prompt(self._candidate))
                 source = self._call.open(self._candidate, self.meter)
                 async for piece in source:
                     self.passed = True

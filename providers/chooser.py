@@ -8,6 +8,7 @@ from typing import Any
 from domain.errors import InvalidInput
 from domain.ids import OrganizationId, UserId
 from domain.policy import ModelPolicy
+from domain.quota import model_subject
 from providers.breaker import Breakers
 from providers.latency import Latencies
 from providers.registry import Providers
@@ -68,9 +69,16 @@ class Chooser:
         request = request_of(parties, kind=kind, tainted=tainted, **needs)
         return choose(request, self._providers.catalogue, self.snapshot())
 
-    def check(self, policy: ModelPolicy) -> None:
-        """Raises UnknownModel or NoProvider where the choice of a policy about to be stored can't be had."""
-        choose(request_of({"request": policy}), self._providers.catalogue, self.snapshot())
+    def named(self, wishes: ModelPolicy) -> str | None:
+        """The model that wishes name, as quotas and rates call it; None where they leave the choice open.
+
+        Raises UnknownModel or NoProvider where it can't be had.
+        """
+        if wishes.provider is None and wishes.model is None:
+            return None
+        only = ModelPolicy(provider=wishes.provider, model=wishes.model)
+        first = choose(request_of({"request": only}), self._providers.catalogue, self.snapshot()).candidates[0]
+        return model_subject(first.provider, first.model)
 
 
 def _check_premises(wishes: ModelPolicy, stored: dict[str, ModelPolicy | None]) -> None:

@@ -92,7 +92,8 @@ def native_options(
 ) -> dict[str, Any] | None:
     """Keyword arguments of the vendor's class that make the provider keep to JSON, or to the schema; None where it can't be asked.
 
-    OpenAI's wire takes only schemas of objects. Ollama would keep to the schema where a tool is to be called.
+    OpenAI's wire takes only schemas of objects; Anthropic's only those that `is_strict` knows, and it has no mode for JSON of any
+    kind. Ollama would keep to the schema where a tool is to be called.
     """
     if spec.model(model).capabilities.structured_output is not True:
         return None
@@ -103,13 +104,15 @@ def native_options(
             return None
         named = {"name": "answer", "schema": schema, "strict": is_strict(schema)}
         return {"response_format": {"type": "json_schema", "json_schema": named}}
+    if spec.family == "anthropic" and schema is not None and schema.get("type") == "object" and is_strict(schema):
+        return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
     if spec.family == "ollama" and not tools:
         return {"format": schema or "json"}
     return None
 
 
 def is_strict(schema: Any) -> bool:
-    """Whether a schema is of the subset that OpenAI enforces: every object closed, all its properties required."""
+    """Whether a schema is of the subset that OpenAI and Anthropic enforce: every object closed, all its properties required."""
     if not isinstance(schema, dict) or set(schema) - _STRICT_KEYWORDS:
         return False
     fields = schema.get("properties", {})

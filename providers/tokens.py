@@ -8,8 +8,8 @@ The estimate cuts a text as tokenizers do: a Latin word into pieces of four lett
 vocabulary has 200,000 entries), other letters, signs and digits by themselves. It was set by counts that vendors and others have
 published: the sentences of the GPT-4o release in twenty languages (cl100k: English 27, German 34, Russian 39, Chinese 34, Hindi 90,
 Telugu 159; o200k: 24, 29, 23, 24, 31, 45), a million words each of English and Hungarian (cl100k: 1.38 and 3.06 tokens a word), and
-DeepSeek's 0.6 tokens a Chinese character. Against those it lies between 0.94 and 1.5 times the count, mostly at 1.1 to 1.3;
-only Vietnamese in o200k it takes for twice as long as it is.
+DeepSeek's 0.6 tokens a Chinese character. Of those it is an upper bound, mostly 1.1 to 1.5 times the count; only Vietnamese in
+o200k it takes for twice as long as it is. Text that nobody writes (random letters) may have more tokens than estimated.
 """
 
 from __future__ import annotations
@@ -76,17 +76,19 @@ class Shape:
     """Other letters of three bytes."""
     astral: float
     """Emoji and whatever else takes four."""
+    margin: float = 1.0
+    """By which the sum is multiplied: of languages that share the Latin letters English has the fewest tokens a word."""
 
 
-_NARROW = Shape(cyrillic=2, digits=1, han=1.15, near=1.0, devanagari=1.4, far=2.0, astral=3.0)
+_NARROW = Shape(cyrillic=2, digits=1, han=1.15, near=1.25, devanagari=1.4, far=2.0, astral=3.0, margin=1.1)
 """Of a vocabulary of 100,000 entries made for English, that cuts numbers into digits: the upper bound, for whatever isn't known."""
 _O200K = Shape(cyrillic=3, digits=3, han=0.85, near=0.55, devanagari=0.55, far=0.65, astral=2.5)
 _SHAPES: tuple[tuple[re.Pattern[str], Shape], ...] = (
     (re.compile(r"gpt-4o|gpt-4\.[15]|gpt-5|gpt-oss|chatgpt-4o|o[134](-|$)"), _O200K),
-    (re.compile(r"gpt-|text-embedding-"), Shape(2, 3, 1.15, 1.0, 1.4, 2.0, 3.0)),
+    (re.compile(r"gpt-|text-embedding-"), Shape(2, 3, 1.15, 1.25, 1.4, 2.0, 3.0, 1.1)),
     (re.compile(r"gemini|gemma"), Shape(3, 1, 0.85, 0.75, 0.8, 1.0, 2.5)),
-    (re.compile(r"deepseek|kimi|moonshot"), Shape(2, 3, 0.85, 1.0, 1.4, 2.0, 3.0)),
-    (re.compile(r"qwen|qwq|glm"), Shape(2, 1, 0.85, 1.0, 1.4, 2.0, 3.0)),
+    (re.compile(r"deepseek|kimi|moonshot"), Shape(2, 3, 0.85, 1.25, 1.4, 2.0, 3.0, 1.1)),
+    (re.compile(r"qwen|qwq|glm"), Shape(2, 1, 0.85, 1.25, 1.4, 2.0, 3.0, 1.1)),
 )
 """By the beginning of a model's bare name; the first that fits."""
 
@@ -169,10 +171,10 @@ def estimate(shape: Shape, text: str) -> int:
     """Tokens of `text` as a vocabulary of that shape would cut it."""
     ascii_only, whole = _cutters(shape)
     if text.isascii():
-        return len(ascii_only.findall(text))
+        return math.ceil(shape.margin * len(ascii_only.findall(text)))
     cut = len(whole.findall(text))
     if _REST.search(text) is None:
-        return cut
+        return math.ceil(shape.margin * cut)
     weighed = (
         (_HAN, shape.han),
         (_NEAR, shape.near),
@@ -181,7 +183,7 @@ def estimate(shape: Shape, text: str) -> int:
         (_ASTRAL, shape.astral),
     )
     rest = sum(weight * sum(map(len, found)) for pattern, weight in weighed if (found := pattern.findall(text)))
-    return cut + math.ceil(rest)
+    return math.ceil(shape.margin * (cut + rest))
 
 
 @cache
@@ -235,16 +237,16 @@ def _loading(name: str) -> Future[tiktoken.Encoding | None]:
 
 
 def _load(name: str, path: Path, future: Future[tiktoken.Encoding | None]) -> None:
+    encoding = None
     try:
-        if hashlib.sha256(path.read_bytes()).hexdigest() != _DATA[name][1]:
-            future.set_result(None)
-            return
-        import tiktoken
+        if hashlib.sha256(path.read_bytes()).hexdigest() == _DATA[name][1]:
+            import tiktoken
 
-        future.set_result(tiktoken.get_encoding(name))
-    except Exception:  # as good as not there: the estimate goes on
-        log.exception("a tokenizer can't be loaded", encoding=name)
-        future.set_result(None)
+            encoding = tiktoken.get_encoding(name)
+    except (OSError, ValueError, ImportError) as unusable:
+        log.warning("a tokenizer can't be loaded; tokens are estimated", encoding=name, error=str(unusable))
+    finally:
+        future.set_result(encoding)
 
 
 def _cached(name: str) -> Path | None:

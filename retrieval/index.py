@@ -62,7 +62,7 @@ class KnowledgeIndex:
         name = clean(PurePath(filename.replace("\\", "/")).name)[-_MAX_FILENAME:] or "document"
         media_type = MEDIA_TYPES[format_of(name, media_type)]
         given = " ".join(clean(title or "").split())[:MAX_TITLE] or None
-        tags = None if labels is None else _labels(labels)
+        tags = None if labels is None else clean_labels(labels)
         if document_id is not None:
             return await self.documents.replace(identity, document_id, name, media_type, data, title=given, labels=tags)
         title = given or PurePath(name).stem.replace("_", " ").strip() or name
@@ -165,6 +165,7 @@ def _index(title: str, chunks: Sequence[Chunk], frequencies: Counter[str]) -> li
     return indexed
 
 
-def _labels(labels: Sequence[str]) -> list[str]:
+def clean_labels(labels: Sequence[str]) -> list[str]:
+    """Labels as they are stored: cleaned, each once, at most 20 of at most 100 characters."""
     cleaned = (clean(label).strip()[:100] for label in labels)
     return list(dict.fromkeys(label for label in cleaned if label))[:_MAX_LABELS]

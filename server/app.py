@@ -22,6 +22,7 @@ from server.routes import (
     generate,
     health,
     notes,
+    policies,
     quotas,
     runs,
     threads,
@@ -50,7 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     errors.install(app)
-    for module in (health, assistants, threads, runs, explain, documents, notes, quotas, usage, completions, generate, v1):
+    for module in (health, assistants, threads, runs, explain, documents, notes, policies, quotas, usage, completions, generate, v1):
         app.include_router(module.router)
     app.add_middleware(
         Door,

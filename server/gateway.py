@@ -8,13 +8,13 @@ from contextlib import aclosing
 from domain.errors import UnknownModel
 from domain.identity import Identity
 from domain.ids import new_id
-from domain.quota import model_subject
+from domain.policy import ModelPolicy
 from domain.trace import current_trace_id
 from domain.usage import Usage
 from providers.caller import Need, Origin, Retraction
 from providers.completion import chat_completion
 from providers.meter import Meter
-from providers.route import Candidate, Choice, Route, RouteRequest, choose
+from providers.route import Candidate, Route
 from providers.wire.openai import Chunk
 from server.completion_request import CompletionRequest
 from server.deps import AppState
@@ -28,23 +28,19 @@ AGENT = "gateway"
 
 async def route_completion(state: AppState, caller: Identity, request: CompletionRequest, prompt_tokens: int) -> Route:
     """The models that may answer. Raises NoProvider, UnknownModel listing agents and models, RateLimited."""
-    named = request.model != AUTO
+    chooser = state.services.chooser
+    wishes = ModelPolicy(model=None if request.model == AUTO else request.model)
     shape = request.response_format
-    route = choose(
-        RouteRequest(
-            explicit=Choice(None, request.model) if named else Choice(),
-            tools=bool(request.parameters.get("tools")),
-            structured_output=shape == "json_schema",
-            composes=shape != "text",
-            context_tokens=prompt_tokens + (request.max_output_tokens or 0),
-        ),
-        state.services.catalogue,
-        state.services.providers.snapshot(),
+    await state.rates.admit(caller.organization_id, caller.user_id, chooser.named(wishes))
+    return await chooser.route(
+        caller.organization_id,
+        caller.user_id,
+        wishes,
+        tools=bool(request.parameters.get("tools")),
+        structured_output=shape == "json_schema",
+        json_output=shape != "text",
+        context_tokens=prompt_tokens + (request.max_output_tokens or 0),
     )
-    first = route.candidates[0]
-    subject = model_subject(first.provider, first.model) if named else None
-    await state.rates.admit(caller.organization_id, caller.user_id, subject)
-    return route
 
 
 class GatewayCall:

@@ -20,7 +20,6 @@ from domain.runs import TERMINAL, Event, Run
 from nodes.call import Call
 from nodes.runtime import RunContext, Services
 from nodes.structure import ask, quotes_as_json, structured
-from providers.route import Choice, RouteRequest, choose
 from providers.sampling import Sampling
 from providers.structured import JsonOutput
 from server.engine.contract import RunRequest
@@ -105,13 +104,15 @@ async def by_model(
 ) -> Generated:
     """What the chosen model says to the prompt. Raises TimedOut, InvalidStructuredOutput, and what a call raises."""
     output = JsonOutput(run.response_schema, services.json_prompts) if run.mode == "json" else None
-    asked = RouteRequest(explicit=Choice(run.provider, run.model), json_output=run.response_schema is not None)
+    route = await services.chooser.route(
+        run.organization_id, run.user_id, run.wishes, json_output=run.response_schema is not None
+    )
     call = Call(
         services=services,
         run=run,
         agent=AGENT,
         thread_id=None,
-        route=choose(asked, services.catalogue, services.providers.snapshot()),
+        route=route,
         tools=[],
         sources=None,
         seconds=seconds,

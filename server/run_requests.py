@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from pydantic import ValidationError
+
 from domain.errors import InvalidInput
+from domain.policy import ModelPolicy, contradiction
 from domain.skills import Orchestration, RunMode
 from domain.text import clean_json
 from providers.json_schema import check_schema
@@ -22,7 +25,6 @@ RESERVED = frozenset(
 """Keys of `configurable` that are the server's to set; a client's are left out, as are those that begin with '__'."""
 
 MODES = get_args(RunMode)
-MAX_NAME_CHARS = 300
 
 
 def run_request(graphs: Graphs, body: RunCreate, *, max_message_chars: int, seed: str | None = None) -> RunRequest:
@@ -41,6 +43,7 @@ def run_request(graphs: Graphs, body: RunCreate, *, max_message_chars: int, seed
     _check_behaviour(config.configurable if config else {}, "config.configurable")
     _check_behaviour(body.context or {}, "context")
     wishes = {**(config.configurable if config else {}), **(body.context or {})}
+    check_policy(ModelPolicy.of(wishes), "context")
     in_context = "response_schema" in (body.context or {})
     _check_schema_is_wanted(wishes, "context" if in_context else "config.configurable")
     return RunRequest(
@@ -73,15 +76,22 @@ def _input(given: dict[str, Any] | None, max_chars: int, seed: str | None) -> di
 
 def _check_behaviour(asked: Mapping[str, Any], field: str) -> None:
     """How a run is to behave, in what is otherwise the client's own to fill."""
-    for name in ("provider", "model"):
-        value = asked.get(name)
-        if value is not None and not (isinstance(value, str) and len(value) <= MAX_NAME_CHARS):
-            raise InvalidInput(f"{field}.{name}", f"must be a string of at most {MAX_NAME_CHARS} characters")
+    try:
+        ModelPolicy.of(asked)
+    except ValidationError as invalid:
+        first = invalid.errors()[0]
+        raise InvalidInput(f"{field}.{first['loc'][0]}", f"{first['msg'][0].lower()}{first['msg'][1:]}") from None
     for name, served in (("mode", MODES), ("orchestration", get_args(Orchestration))):
         if asked.get(name) is not None and asked[name] not in served:
             raise InvalidInput(f"{field}.{name}", f"must be one of {', '.join(served)}", supported=served)
     if asked.get("response_schema") is not None:
         check_schema(asked["response_schema"], f"{field}.response_schema")
+
+
+def check_policy(policy: ModelPolicy, field: str) -> None:
+    """Raises InvalidInput for wishes that contradict each other."""
+    if (found := contradiction(policy)) is not None:
+        raise InvalidInput(f"{field}.{found[0]}", found[1])
 
 
 def _check_schema_is_wanted(asked: Mapping[str, Any], field: str) -> None:

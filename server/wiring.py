@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from domain.catalogue import load_catalogue
+from domain.policy import ModelPolicy
 from domain.settings import Settings, process_environment
 from graphs.build import build_graphs
 from graphs.skills import load_json_prompts, load_skills
@@ -19,6 +20,7 @@ from nodes.runtime import Services
 from providers.admission import Admission
 from providers.breaker import Breakers
 from providers.caller import Caller
+from providers.chooser import Chooser
 from providers.estimate import OutputEstimates
 from providers.latency import Latencies
 from providers.registry import Providers
@@ -43,6 +45,7 @@ from storage.isolation import assert_isolation
 from storage.model_calls import ModelCalls
 from storage.notes import Notes
 from storage.organizations import Organizations
+from storage.policies import ModelPolicies
 from storage.quota import QuotaLedger
 from storage.rate import RateLimits, Rates
 from storage.runs import Runs
@@ -52,6 +55,9 @@ from storage.tool_calls import ToolCalls
 from tools.documents import SearchDocuments
 from tools.memory import SaveOrganizationNote
 from tools.registry import Registry
+
+_DEFAULT_PROVIDERS = {"development": "deepseek", "production": "openai"}
+"""Who is asked first where nobody wishes anything, by what the server is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +89,16 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             estimates=OutputEstimates(),
             output_tokens=settings.reserve_output_tokens,
         )
+        policies = ModelPolicies(db)
+        default = ModelPolicy(provider=settings.default_provider or _DEFAULT_PROVIDERS[settings.environment])
         services = Services(
             skills=load_skills(),
             limits=settings.limits,
             catalogue=catalogue,
             providers=providers,
             caller=caller,
+            chooser=Chooser(providers, policies, caller.breakers, caller.latencies, default),
+            policies=policies,
             retriever=retriever,
             notes=notes,
             tools=Registry([SearchDocuments(retriever), SaveOrganizationNote(notes)]),
@@ -141,7 +151,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             events=events,
             saver=saver,
             graphs=graphs,
-            providers=services.providers,
+            chooser=services.chooser,
             quota=services.caller.ledger,
             max_concurrent_runs=settings.max_concurrent_runs,
         )

@@ -98,8 +98,8 @@ class Documents:
     ) -> Document:
         """Record an upload as a new document, status 'pending'.
 
-        The same bytes under the same file name give the document that is there already; one that had failed waits
-        again.
+        The same bytes under the same file name give the document that is there already, with the labels of both; one that had
+        failed waits again.
         """
         params = _upload(identity, filename, media_type, data) | {"title": title, "labels": list(labels)}
         async with self._db.tenant(identity.organization_id) as conn:
@@ -107,7 +107,9 @@ class Documents:
             same = await _one(conn, "find_same", params)
             if same is not None:
                 retried = await _one(conn, "retry", same) if same["status"] == "failed" else None
-                return _document(retried or same)
+                both = list(dict.fromkeys([*same["labels"], *labels]))
+                labelled = await _one(conn, "label", same | {"labels": both}) if both != same["labels"] else None
+                return _document(labelled or retried or same)
             params["document_id"] = new_id()
             row = await _one(conn, "add", params)
             assert row is not None
@@ -141,6 +143,17 @@ class Documents:
             assert row is not None
             await conn.execute(SQL["add_version"].encode(), params | {"version": row["version"]})
             return _document(row)
+
+    async def label(
+        self, organization_id: OrganizationId, document_id: DocumentId, labels: Sequence[str]
+    ) -> Document:
+        """Replace a document's labels. What conversations have read of it before they keep as they read it."""
+        _check(document_id)
+        params = {"document_id": document_id, "labels": list(labels)}
+        row = await self._db.fetch_one(organization_id, SQL["label"], params)
+        if row is None:
+            raise NotFound("document", document_id)
+        return _document(row)
 
     async def get(self, organization_id: OrganizationId, document_id: DocumentId) -> Document:
         _check(document_id)

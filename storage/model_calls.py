@@ -9,12 +9,13 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from domain.calls import CallRecord
-from domain.ids import OrganizationId, RunId, ThreadId
+from domain.ids import OrganizationId, RunId, ThreadId, TraceId, UserId
 from domain.text import clean_json
 from storage.database import Connection, Database
 from storage.queries import load
 
 Q = load("model_calls")
+MAX_OF_TRACE = 1_000
 _DETAIL = frozenset({"policy", "candidates", "eliminations", "attempts", "quota"})
 
 
@@ -67,6 +68,14 @@ class ModelCalls:
     async def of_run(self, organization_id: OrganizationId, run_id: RunId) -> list[StoredCall]:
         """Oldest first."""
         rows = await self._db.fetch_all(organization_id, Q["by_run"], {"run_id": run_id})
+        return [_stored(row) for row in rows]
+
+    async def of_trace(
+        self, organization_id: OrganizationId, trace_id: TraceId, *, user_id: UserId | None
+    ) -> list[StoredCall]:
+        """Of a request, oldest first, at most MAX_OF_TRACE: a client may choose the same trace for many. None is every user's."""
+        params = {"trace_id": trace_id, "user_id": user_id, "limit": MAX_OF_TRACE}
+        rows = await self._db.fetch_all(organization_id, Q["by_trace"], params)
         return [_stored(row) for row in rows]
 
     async def unrecorded(self, organization_id: OrganizationId, run_id: RunId) -> list[UnrecordedCall]:

@@ -18,6 +18,8 @@ class ToolContext:
     run_id: RunId | None
     thread_id: ThreadId
     agent: str
+    local_only: bool = False
+    """Whether the conversation holds what must not leave the premises."""
 
 
 @dataclass(frozen=True, slots=True)

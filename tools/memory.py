@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Protocol
 
+from domain.errors import ToolError
 from domain.ids import OrganizationId, RunId
 from domain.notes import MAX_NOTE_CHARACTERS
 from tools.base import ToolContext, ToolOutput
@@ -49,6 +50,12 @@ class SaveOrganizationNote:
         return None
 
     async def call(self, context: ToolContext, arguments: dict[str, Any]) -> ToolOutput:
+        if context.local_only:
+            raise ToolError(
+                "Not saved: this conversation has read documents that must not leave the premises, and a note would carry them "
+                "into every other conversation. Whoever is sure can add it under /v1/notes.",
+                reason="local_only",
+            )
         saved = await self._notes.save(
             context.organization_id, arguments["text"], created_by=context.user_id, run_id=context.run_id
         )

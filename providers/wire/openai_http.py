@@ -49,17 +49,17 @@ class Endpoint:
             ) as response:
                 if response.status_code >= 400:
                     raise await self._refusal(response, model)
-                meter.accepted()
-                dialect = OpenAIDialect(self.provider, model, offered(body), meter)
                 kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-                if kind == "application/json":
-                    async for chunk in self._whole(response, dialect):
-                        yield chunk
-                    return
                 if kind in ("text/html", "text/plain"):
                     raise ProviderProtocolError(
                         self.provider, f"answered with {kind}, not with a stream", reason="html"
                     )
+                meter.accepted()
+                dialect = OpenAIDialect(self.provider, model, offered(body), meter)
+                if kind == "application/json":
+                    async for chunk in self._whole(response, dialect):
+                        yield chunk
+                    return
                 async with aclosing(
                     guarded(response.aiter_raw(), ServerSentEvents(), dialect, self.timeouts, window=window)  # type: ignore[type-var]
                 ) as chunks:

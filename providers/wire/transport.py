@@ -72,12 +72,12 @@ def guard_transport(library: Any, inner: Any, wire: Wire) -> Any:
                 raise translate(failure, wire.provider, model) or failure from failure
             if response.status_code >= 400:
                 raise await _refusal(response, model)
-            meter = metering.get() or Meter(0)
-            meter.accepted()
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind in ("text/html", "text/plain"):
                 await response.aclose()
                 raise ProviderProtocolError(wire.provider, f"answered with {kind}, not with a stream", reason="html")
+            meter = metering.get() or Meter(0)
+            meter.accepted()
             if not wire.streams(body):
                 return response
             dialect = wire.dialect(model, offered(body), meter)

@@ -11,8 +11,8 @@ from domain.settings import load_settings
 def check() -> None:
     """Fail, naming every hole, where one organisation could see another's rows or the database breaks an invariant."""
     from server.wiring import application_dsn, owner_database
-    from storage.isolation import assert_isolation
     from storage.invariants import violations
+    from storage.isolation import assert_isolation
     from storage.migrate import migrate
 
     settings = load_settings()

@@ -15,12 +15,12 @@ from psycopg_pool import PoolTimeout
 from domain.errors import Conflict, InvalidInput, StaleFence
 from domain.identity import Identity
 from domain.ids import OrganizationId, RunId, ThreadId, TraceId, UserId, new_id
+from domain.policy import ModelPolicy
 from domain.runs import TERMINAL, Event, Run, RunStatus
 from domain.trace import set_trace_id
 from jobs.engine import Claim, JobEngine, Submission, fingerprint
 from nodes.runtime import RunContext
-from providers.registry import Providers
-from providers.route import Choice, RouteRequest, choose
+from providers.chooser import Chooser
 from server.engine.contract import RunRequest
 from server.engine.executor import Execution, Executor, run_config
 from server.engine.log import HEARTBEAT_SECONDS, PUBLIC, RunLog, decode
@@ -55,7 +55,7 @@ class Engine:
         events: Events,
         saver: TenantSaver,
         graphs: Any,
-        providers: Providers,
+        chooser: Chooser,
         quota: QuotaLedger,
         max_concurrent_runs: int,
     ) -> None:
@@ -66,7 +66,7 @@ class Engine:
         self._events = events
         self._saver = saver
         self._graphs = graphs
-        self._providers = providers
+        self._chooser = chooser
         self._quota = quota
         self._max = max_concurrent_runs
         self._live: dict[RunId, Execution] = {}
@@ -107,7 +107,7 @@ class Engine:
         if request.multitask_strategy not in SERVED_STRATEGIES:
             raise InvalidInput("multitask_strategy", f"must be one of {', '.join(SERVED_STRATEGIES)}")
         asked = {**request.config.get("configurable", {}), **request.context}
-        self._check_model(asked)
+        await self._check_model(identity, asked)
         await self._check_quota(identity)
         kwargs = {
             **{
@@ -145,12 +145,14 @@ class Engine:
             self._begin(accepted.claim, mine, accepted.last_seq if mine else None)
         return accepted.run
 
-    def _check_model(self, asked: dict[str, Any]) -> None:
+    async def _check_model(self, identity: Identity, asked: dict[str, Any]) -> None:
         """A model that can't be had is refused before the run is accepted."""
-        choice = Choice(asked.get("provider"), asked.get("model"))
-        to_schema = asked.get("response_schema") is not None
-        if choice or to_schema:
-            choose(RouteRequest(explicit=choice, json_output=to_schema), self._providers.catalogue, self._providers.snapshot())
+        await self._chooser.route(
+            identity.organization_id,
+            identity.user_id,
+            ModelPolicy.of(asked),
+            json_output=asked.get("response_schema") is not None,
+        )
 
     async def _check_quota(self, identity: Identity) -> None:
         """A day that is used up is refused at the door, unless runs are to wait. Whoever had tokens left a moment ago isn't asked
@@ -363,7 +365,6 @@ def _context(run: Run) -> RunContext:
         mode=asked.get("mode") or "chat",
         response_schema=asked.get("response_schema"),
         orchestration=asked.get("orchestration") or "graph",
-        provider=asked.get("provider"),
-        model=asked.get("model"),
+        wishes=ModelPolicy.of(asked),
         waited_seconds=run.waited_seconds,
     )

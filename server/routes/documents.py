@@ -13,6 +13,7 @@ from domain.errors import Forbidden
 from domain.identity import Identity
 from domain.ids import DocumentId
 from domain.knowledge import Document, DocumentStatus, Passage
+from retrieval.index import clean_labels
 from server.deps import CallerDep, StateDep
 from server.uploads import UPLOAD_BODY, read_upload
 
@@ -36,6 +37,14 @@ class SearchRequest(BaseModel):
     query: str = Field(min_length=1, max_length=4000)
     k: int = Field(default=8, ge=1, le=MAX_RESULTS)
     document_ids: list[str] | None = Field(default=None, max_length=1000)
+
+
+class DocumentPatch(BaseModel):
+    """What of a document's record can be changed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    labels: list[str] = Field(max_length=20)
 
 
 class SearchResponse(BaseModel):
@@ -125,6 +134,13 @@ async def search_documents(state: StateDep, caller: CallerDep, body: SearchReque
 async def get_document(state: StateDep, caller: CallerDep, document_id: str) -> Document:
     """One document's record."""
     return await state.documents.get(caller.organization_id, DocumentId(document_id))
+
+
+@router.patch("/{document_id}")
+async def label_document(state: StateDep, caller: CallerDep, document_id: str, body: DocumentPatch) -> Document:
+    """Give a document other labels. With `local_only` conversations that read it go on without cloud models."""
+    _require_manager(caller)
+    return await state.documents.label(caller.organization_id, DocumentId(document_id), clean_labels(body.labels))
 
 
 @router.delete("/{document_id}", status_code=204)

@@ -1,4 +1,4 @@
-"""Why a run's models were chosen, what was tried and what it cost."""
+"""Why the models of a run, or of any other request, were chosen, what was tried and what it cost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from domain.errors import NotFound
-from domain.ids import RunId, is_uuid
+from domain.ids import RunId, TraceId, is_uuid
 from server.deps import CallerDep, StateDep
 from server.render.serialize import dumps
 from storage.model_calls import StoredCall
@@ -42,6 +42,28 @@ async def explain(state: StateDep, caller: CallerDep, thread_id: str, run_id: st
         "calls": shown,
         "unrecorded": [asdict(entry) for entry in unrecorded],
         "tokens": tokens,
+    }
+    return Response(dumps(body), media_type="application/json")
+
+
+@router.get("/v1/explain/{trace_id}")
+async def explain_trace(state: StateDep, caller: CallerDep, trace_id: str) -> Response:
+    """Every model call of the request with this trace id, oldest first, whether it was answered or failed.
+
+    Members are shown what they asked themselves, managers what anybody of the organisation did.
+    """
+    user_id = None if caller.at_least("manager") else caller.user_id
+    calls = await state.model_calls.of_trace(caller.organization_id, TraceId(trace_id.lower()), user_id=user_id)
+    if not calls:
+        raise NotFound("trace", trace_id)
+    attempts = [attempt for call in calls for attempt in call.record.attempts]
+    body = {
+        "trace_id": trace_id.lower(),
+        "calls": [_call(call) for call in calls],
+        "tokens": {
+            "prompt": sum(attempt.prompt_tokens or 0 for attempt in attempts),
+            "completion": sum(attempt.completion_tokens or 0 for attempt in attempts),
+        },
     }
     return Response(dumps(body), media_type="application/json")
 

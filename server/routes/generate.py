@@ -14,24 +14,21 @@ from pydantic import Field
 from domain.errors import ConsiliumError, InvalidInput, QuotaExceeded
 from domain.identity import Identity
 from domain.policy import ModelPolicy
-from domain.quota import model_subject
 from domain.skills import RunMode
 from domain.trace import current_trace_id
 from nodes.runtime import RunContext
 from providers.json_schema import check_schema
-from providers.route import Choice, RouteRequest, choose
 from providers.sampling import Sampling
 from server.deps import AppState, CallerDep, StateDep
 from server.errors import FAULT, error_response
 from server.messages import canonical_messages, revive
 from server.one_shot import Generated, RunFailed, by_agent, by_model
 from server.render.serialize import dumps
-from server.run_requests import run_request
+from server.run_requests import check_policy, run_request
 from server.schemas import RunCreate
 
 router = APIRouter(prefix="/internal/llm", tags=["generate"])
 T = TypeVar("T")
-_UNSERVED = ("force_cloud", "prefer_local", "local_only", "max_latency_ms", "reasoning_effort")
 
 
 class Generate(ModelPolicy):
@@ -54,8 +51,7 @@ async def generate(request: Request, state: StateDep, caller: CallerDep, body: G
     began = time.perf_counter()
     _check(body)
     messages = _messages(body, state.settings.max_message_chars)
-    choice = Choice(body.provider, body.model)
-    await state.rates.admit(caller.organization_id, caller.user_id, _subject(state, choice) if choice else None)
+    await state.rates.admit(caller.organization_id, caller.user_id, state.services.chooser.named(body))
     seconds = body.timeout_ms / 1000 if body.timeout_ms is not None else float(state.settings.limits.turn_seconds)
     work = (
         _by_agent(state, caller, body, messages, seconds)
@@ -81,9 +77,7 @@ def _check(body: Generate) -> None:
         check_schema(body.response_schema, "body.response_schema")
         if body.mode != "json":
             raise InvalidInput("body.response_schema", "needs `mode` to be 'json'")
-    for name in _UNSERVED:
-        if name in body.model_fields_set and getattr(body, name) not in (None, False):
-            raise InvalidInput(f"body.{name}", "is not served here yet; choose by provider or model")
+    check_policy(body, "body")
     if body.agent is None and body.mode == "answer":
         raise InvalidInput("body.mode", "'answer' needs an agent: a model alone reads no documents")
     for name in ("system", "max_output_tokens", "temperature"):
@@ -101,13 +95,6 @@ def _messages(body: Generate, max_chars: int) -> list[dict[str, Any]]:
     return messages
 
 
-def _subject(state: AppState, choice: Choice) -> str:
-    """The model the request names, as limits name it. Raises NoProvider, UnknownModel."""
-    providers = state.services.providers
-    first = choose(RouteRequest(explicit=choice), providers.catalogue, providers.snapshot()).candidates[0]
-    return model_subject(first.provider, first.model)
-
-
 async def _by_model(
     state: AppState, caller: Identity, body: Generate, messages: list[dict[str, Any]], seconds: float
 ) -> Generated:
@@ -118,8 +105,7 @@ async def _by_model(
         trace_id=current_trace_id(),
         mode=body.mode,
         response_schema=body.response_schema,
-        provider=body.provider,
-        model=body.model,
+        wishes=ModelPolicy.of(body.model_dump()),
     )
     sampling = Sampling(body.max_output_tokens, body.temperature)
     return await by_model(state.services, run, revive(messages), seconds=seconds, sampling=sampling)
@@ -128,7 +114,7 @@ async def _by_model(
 async def _by_agent(
     state: AppState, caller: Identity, body: Generate, messages: list[dict[str, Any]], seconds: float
 ) -> Generated:
-    wishes = body.model_dump(include={"provider", "model", "mode", "response_schema"}, exclude_none=True)
+    wishes = body.model_dump(include={*ModelPolicy.model_fields, "mode", "response_schema"}, exclude_defaults=True)
     assert body.agent is not None, "asked for"
     asked = RunCreate(assistant_id=body.agent, input={"messages": messages}, context=wishes)
     request = run_request(state.graphs, asked, max_message_chars=state.settings.max_message_chars)

@@ -6,13 +6,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Response
 
-from domain.errors import InvalidInput
 from domain.identity import Identity
 from domain.ids import UserId
-from domain.policy import ModelPolicy, contradiction
-from providers.route import choose, request_of
+from domain.policy import ModelPolicy
 from server.deps import AppState, CallerDep, StateDep, require
 from server.render.serialize import dumps
+from server.run_requests import check_policy
 from storage.policies import NOBODY
 
 router = APIRouter(prefix="/v1/policies", tags=["policies"])
@@ -56,16 +55,8 @@ async def clear_mine(state: StateDep, caller: CallerDep) -> None:
 
 async def _put(state: AppState, caller: Identity, user_id: UserId, policy: ModelPolicy) -> None:
     check_policy(policy, "body")
-    providers = state.services.providers
-    # what can't be had now is told now, not at the next question
-    choose(request_of({"request": policy}), providers.catalogue, providers.snapshot())
+    state.services.chooser.named(policy)  # what can't be had is told now, not at the next question
     await state.services.policies.put(caller.organization_id, user_id, policy, updated_by=caller.user_id)
-
-
-def check_policy(policy: ModelPolicy, field: str) -> None:
-    """Raises InvalidInput for a policy that contradicts itself."""
-    if (found := contradiction(policy)) is not None:
-        raise InvalidInput(f"{field}.{found[0]}", found[1])
 
 
 def _json(value: Any) -> Response:

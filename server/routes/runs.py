@@ -13,10 +13,9 @@ from fastapi import APIRouter, Header, Query, Response
 from domain.errors import ConsiliumError, InvalidInput, NotFound
 from domain.identity import Identity
 from domain.ids import RunId, ThreadId, is_uuid, new_id
-from domain.quota import model_subject
+from domain.policy import ModelPolicy
 from domain.runs import TERMINAL, Event, Run, RunStatus
 from domain.trace import current_trace_id
-from providers.route import Choice, RouteRequest, choose
 from server.deps import AppState, CallerDep, StateDep
 from server.engine.contract import RunRequest
 from server.render.serialize import Hidden, dumps, error_json, only, run_json
@@ -233,13 +232,7 @@ async def _submit(state: AppState, caller: Identity, thread_id: str | None, body
 
 def _named_model(state: AppState, asked: RunRequest) -> str | None:
     """The model the request names, as limits name it; None where the choice is left to us. Raises NoProvider."""
-    wishes = {**asked.config.get("configurable", {}), **asked.context}
-    choice = Choice(wishes.get("provider"), wishes.get("model"))
-    if not choice:
-        return None
-    providers = state.services.providers
-    first = choose(RouteRequest(explicit=choice), providers.catalogue, providers.snapshot()).candidates[0]
-    return model_subject(first.provider, first.model)
+    return state.services.chooser.named(ModelPolicy.of({**asked.config.get("configurable", {}), **asked.context}))
 
 
 async def _check_checkpoint(

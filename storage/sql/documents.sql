@@ -38,6 +38,13 @@ WHERE document_id = %(document_id)s AND status = 'failed'
 RETURNING document_id, title, filename, media_type, size_bytes, sha256, version, searchable_version, status, progress, error,
           pages, chunks, labels, created_by, created_at, updated_at;
 
+-- name: label
+-- Other labels for a document.
+UPDATE documents SET labels = %(labels)s, updated_at = now()
+WHERE document_id = %(document_id)s
+RETURNING document_id, title, filename, media_type, size_bytes, sha256, version, searchable_version, status, progress, error,
+          pages, chunks, labels, created_by, created_at, updated_at;
+
 -- name: add_version
 -- The bytes of a version.
 INSERT INTO document_versions (organization_id, document_id, version, filename, media_type, content, created_by)
@@ -218,7 +225,7 @@ WITH best AS (
     LIMIT %(k)s
 )
 SELECT c.chunk_id, c.document_id, c.version, d.title, c.page, c.section, c.start_offset AS start, c.end_offset AS end, c.text,
-       -best.distance AS score
+       'local_only' = ANY (d.labels) AS local_only, -best.distance AS score
 FROM best JOIN chunks c USING (chunk_id) JOIN documents d USING (document_id)
 WHERE best.distance < 0
 ORDER BY best.distance, c.document_id, c.start_offset;

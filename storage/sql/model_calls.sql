@@ -12,6 +12,14 @@ SELECT call_id, organization_id, run_id, thread_id, user_id, trace_id, agent, pu
        latency_ms, detail, created_at
 FROM model_calls WHERE run_id = %(run_id)s ORDER BY created_at, call_id;
 
+-- name: by_trace
+-- The calls of a request, with those of the runs it started, oldest first; of one user only where one is given.
+SELECT call_id, organization_id, run_id, thread_id, user_id, trace_id, agent, purpose, outcome, provider, model, error_code,
+       latency_ms, detail, created_at
+FROM model_calls
+WHERE trace_id = %(trace_id)s AND (%(user_id)s::text IS NULL OR user_id = %(user_id)s::text)
+ORDER BY created_at, call_id LIMIT %(limit)s;
+
 -- name: unrecorded
 -- Ledger entries of a run whose call never ended here: under way now, or lost with the process that made it.
 SELECT u.entry_id, u.call_id, u.thread_id, u.agent, u.purpose, u.provider, u.model, u.status, u.reserved, u.prompt, u.completion,

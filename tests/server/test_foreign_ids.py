@@ -13,7 +13,7 @@ import httpx
 from fastapi.routing import iter_route_contexts
 from langgraph_sdk.client import LangGraphClient
 
-from domain.ids import new_id
+from domain.ids import new_id, new_trace_id
 from domain.settings import Settings
 from server.app import create_app
 from tests.serving import Served
@@ -122,9 +122,11 @@ async def owned(server: Served, client: LangGraphClient, organization: str) -> I
     state = await client.threads.get_state(thread["thread_id"])
     async with server.http(organization) as http:
         note = (await http.post("/v1/notes", json={"text": f"The secret is {secret}."})).json()
+        trace = (await http.post("/internal/llm/generate", json={"prompt": "hello"})).headers["x-trace-id"]
     return {
         "thread_id": thread["thread_id"],
         "run_id": run["run_id"],
+        "trace_id": trace,
         "checkpoint_id": str(state["checkpoint"]["checkpoint_id"]),
         "document_id": document,
         "version": "1",
@@ -134,7 +136,7 @@ async def owned(server: Served, client: LangGraphClient, organization: str) -> I
 
 def missing(ids: Ids) -> Ids:
     """Ids of the same kinds that nobody has."""
-    return {name: new_id() for name in ids} | {"version": "7", "checkpoint_id": new_id()}
+    return {name: new_id() for name in ids} | {"trace_id": new_trace_id(), "version": "7", "checkpoint_id": new_id()}
 
 
 async def call(http: httpx.AsyncClient, method: str, path: str, ids: Ids, case: Case) -> tuple[int, list[str], str]:

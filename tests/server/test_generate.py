@@ -227,10 +227,137 @@ async def test_bad_input_is_named(server: Served, body: dict[str, Any], status: 
     assert named in answer.json()["message"]
 
 
-async def test_an_unknown_model_is_refused(server: Served) -> None:
-    answer = await post(server, prompt="a", model="no-such-model")
-    assert answer.json()["error_code"] in ("unknown_model", "no_provider")
-    assert answer.json()["details"]["available"]
+@pytest.mark.parametrize(
+    "named", [{"model": "no-such-model"}, {"provider": "nobody"}, {"model": "no-such-model", "agent": "supervisor"}]
+)
+async def test_an_unknown_model_is_refused(model: tuple[Upstream, Served], named: dict[str, str]) -> None:
+    upstream, server = model
+    answer = await post(server, prompt="a", **named)
+    assert answer.status_code == 404
+    assert answer.json()["error_code"] == "unknown_model"
+    assert {"openai/gpt-4o-mini", "openai/gpt-4o", "extractive/extractive"} <= set(
+        answer.json()["details"]["available"]
+    )
+    assert upstream.requests == []
+
+
+async def test_a_key_that_is_missing_or_refused_is_named_by_its_variable(model: tuple[Upstream, Served]) -> None:
+    upstream, server = model
+    missing = await post(server, prompt="a", provider="anthropic")
+    assert missing.status_code == 422
+    assert missing.json()["error_code"] == "no_provider"
+    assert "ANTHROPIC_API_KEY" in missing.json()["message"]
+    upstream.fail("unauthorized", times=20)
+    refused = await post(server, prompt="a", provider="openai")
+    assert refused.status_code == 502
+    assert refused.json()["error_code"] == "provider_rejected"
+    assert "OPENAI_API_KEY" in refused.json()["message"]
+    for answer in (missing, refused):
+        assert "sk-a-key" not in answer.text
+
+
+@pytest.mark.parametrize("agent", [{}, {"agent": "supervisor"}])
+async def test_wishes_are_heard(model: tuple[Upstream, Served], agent: dict[str, str]) -> None:
+    upstream, server = model
+    body = (await post(server, prompt="hello, who are you?", local_only=True, **agent)).json()
+    assert body["meta"]["provider"] == "extractive"
+    assert upstream.requests == []
+    contradictory = await post(server, prompt="a", local_only=True, force_cloud=True, **agent)
+    assert contradictory.status_code == 422
+    assert contradictory.json()["details"]["field"].endswith("force_cloud")
+    assert "local_only protects data and wins" in contradictory.json()["message"]
+    cloud = await post(server, prompt="a", local_only=True, model="openai/gpt-4o", **agent)
+    assert cloud.status_code == 422
+    assert "local_only" in cloud.json()["message"]
+
+
+async def test_the_organisations_policy_holds_here_too(model: tuple[Upstream, Served]) -> None:
+    upstream, server = model
+    async with server.http(role="admin") as http:
+        assert (await http.put("/v1/policies/organization", json={"model": "openai/gpt-4.1"})).status_code == 200
+    assert (await post(server, prompt="a")).json()["meta"]["model"] == "gpt-4.1"
+    assert (await post(server, prompt="a", model="gpt-4o")).json()["meta"]["model"] == "gpt-4o"
+    assert [request["model"] for request in upstream.requests] == ["gpt-4.1", "gpt-4o"]
+
+
+@pytest.mark.parametrize(
+    ("said", "repaired"),
+    [
+        ('{"n": 3}', "none"),
+        ('```json\n{"n": 3}\n```', "local"),
+        ('Of course: {"n": 3}. Anything else?', "local"),
+        ('{"n": 3', "local"),
+        ("{'n': 3,}", "local"),
+    ],
+)
+async def test_what_surrounds_json_is_taken_off(model: tuple[Upstream, Served], said: str, repaired: str) -> None:
+    upstream, server = model
+    upstream.policy = fixed(said)
+    body = (await post(server, prompt="How many?", mode="json", response_schema=SCHEMA)).json()
+    assert body["parsed"] == json.loads(body["answer"]) == {"n": 3}
+    assert body["meta"]["repaired"] == repaired
+    assert len(upstream.requests) == 1
+
+
+async def test_json_is_not_asked_for_unasked(model: tuple[Upstream, Served]) -> None:
+    upstream, server = model
+    upstream.policy = fixed('{"n": 3}')
+    body = (await post(server, prompt="How many?")).json()
+    assert body["answer"] == '{"n": 3}'
+    assert "parsed" not in body
+    assert "response_format" not in upstream.requests[0]
+
+
+async def test_a_failed_attempt_costs_what_it_used(model: tuple[Upstream, Served], owner_dsn: str) -> None:
+    """A stream cut off is paid for, and the answer that came instead; one wrong form of it, and its correction."""
+    upstream, server = model
+    upstream.policy = script(Reply(["I ", "think ", "three"]), Reply(["three"]), Reply(['{"n": 3}']))
+    upstream.fail("eof", after=2)
+    answer = await post(server, prompt="How many?", mode="json", response_schema=SCHEMA)
+    body = answer.json()
+    assert body["parsed"] == {"n": 3}
+    assert len(upstream.requests) == 3
+    async with server.http(role="manager") as http:
+        explained = (await http.get(f"/v1/explain/{body['meta']['trace_id']}")).json()
+    assert [call["purpose"] for call in explained["calls"]] == ["generate", "repair"]
+    attempts = [attempt for call in explained["calls"] for attempt in call["attempts"]]
+    assert [attempt["outcome"] for attempt in attempts] == ["failed", "answered", "answered"]
+    assert attempts[0]["reason"] == "no_finish"
+    assert attempts[0]["completion_tokens"] > 0
+    assert explained["tokens"] == body["used_tokens"]
+    with psycopg.connect(owner_dsn) as conn:
+        settled = conn.execute("SELECT sum(prompt), sum(completion), count(*) FROM usage_ledger").fetchone()
+        assert settled == (body["used_tokens"]["prompt"], body["used_tokens"]["completion"], 3)
+        used = conn.execute("SELECT sum(reserved), sum(used) FROM quota_days").fetchone()
+        assert used == (0, sum(body["used_tokens"].values()))
+
+
+async def test_what_failed_is_explained_to_whom_it_concerns(model: tuple[Upstream, Served]) -> None:
+    upstream, server = model
+    upstream.policy = fixed("no JSON at all")
+    failed = await post(server, prompt="How many?", mode="json", response_schema=SCHEMA)
+    path = f"/v1/explain/{failed.json()['trace_id']}"
+    async with server.http(role="member") as ann, server.http(user="eve", role="manager") as manager:
+        own = await ann.get(path)
+        assert [call["purpose"] for call in own.json()["calls"]] == ["generate", "repair", "repair"]
+        assert own.json()["calls"][0]["candidates"][0]["model"] == "gpt-4o-mini"
+        assert own.json()["tokens"] == {"prompt": 30, "completion": 15}
+        assert "JSON at all" not in own.text
+        assert (await manager.get(path)).json() == own.json()
+    async with server.http(user="bob", role="member") as bob, server.http("globex", role="admin") as foreign:
+        for nobody in (bob, foreign):
+            assert (await nobody.get(path)).status_code == 404
+
+
+async def test_too_many_requests_are_refused(model: tuple[Upstream, Served]) -> None:
+    _, server = model
+    async with server.http(role="admin") as http:
+        assert (await http.put("/v1/quotas", json={"rates": {"user": 1}})).status_code == 200
+    assert (await post(server, prompt="a")).status_code == 200
+    refused = await post(server, prompt="a")
+    assert refused.status_code == 429
+    assert refused.json()["error_code"] == "rate_limited"
+    assert int(refused.headers["retry-after"]) > 0
 
 
 async def test_a_token_is_needed(server: Served) -> None:

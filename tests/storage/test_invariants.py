@@ -1,3 +1,5 @@
 from storage.invariants import violations
+
+
 def test_inv(owner_dsn):
     assert violations(owner_dsn) == []

@@ -29,6 +29,8 @@ from tests.upstream.wires import StreamFault, anthropic_sse, as_openai, error, o
 HttpFault = Literal["rate_limit", "server_error", "unauthorized", "not_found", "bad_request", "reset", "html"]
 Fault = HttpFault | StreamFault
 _STATUS = {"rate_limit": 429, "server_error": 500, "unauthorized": 401, "not_found": 404, "bad_request": 400}
+_MIDWAY = frozenset({"reset_midway", "cut", "half_chunk", "error_midway", "stall", "keepalives"})
+"""Faults that strike after so many chunks, or not at all where there are fewer."""
 STALL_SECONDS = 30.0
 """A stalled stream ends by itself after this, or when the client leaves."""
 
@@ -143,7 +145,8 @@ class Upstream:
             await _json(send, 404, {"error": {"message": f"no such path: {path}"}})
             return
         whole = await self._stream(chunks, kind, planned, receive, send)
-        self.spent.append(Spent(model, reply.prompt_tokens, reply.completion_tokens, whole and planned is None))
+        told = whole and (planned is None or planned.fault in _MIDWAY)
+        self.spent.append(Spent(model, reply.prompt_tokens, reply.completion_tokens, told))
 
     async def _stream(
         self, chunks: Iterator[bytes], media_type: str, planned: Planned | None, receive: Any, send: Any
@@ -164,7 +167,8 @@ class Upstream:
                         await self._silence(planned.fault == "keepalives", media_type, gone, send)
                         return False
                     if planned.fault in ("cut", "half_chunk", "error_midway"):
-                        last = {"cut": b"", "half_chunk": chunk[: len(chunk) // 2]}.get(planned.fault, error(media_type))
+                        rest = {"cut": b"", "half_chunk": chunk[: len(chunk) // 2]}
+                        last = rest.get(planned.fault, error(media_type))
                         await send({"type": "http.response.body", "body": last, "more_body": False})
                         return False
                 if self.chunk_seconds:

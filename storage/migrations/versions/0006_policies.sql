@@ -9,5 +9,3 @@ CREATE TABLE model_policies (
 );
 SELECT isolate_table('model_policies');
 
--- A document that must not leave the premises keeps the conversations it enters off cloud models.
-ALTER TABLE documents ADD COLUMN local_only boolean NOT NULL DEFAULT false;

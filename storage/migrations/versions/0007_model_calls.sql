@@ -18,5 +18,6 @@ CREATE TABLE model_calls (
     CHECK ((outcome = 'answered') = (provider IS NOT NULL AND model IS NOT NULL))
 );
 CREATE INDEX model_calls_by_run ON model_calls (run_id, created_at) WHERE run_id IS NOT NULL;
+CREATE INDEX model_calls_by_trace ON model_calls (trace_id, created_at) WHERE trace_id IS NOT NULL;
 
 SELECT isolate_table('model_calls');

@@ -1,0 +1,76 @@
+"""Three scripted providers, one a wire, and a server that knows nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.serving import Served, serve, settings_for
+from tests.upstream.reply import fixed
+from tests.upstream.server import Upstream
+
+WIRES = ["openai", "ollama", "anthropic"]
+KEY = "sk-a-key-that-must-not-be-seen-anywhere"
+CATALOGUE = """
+providers:
+  - name: openai
+    family: openai_compatible
+    location: cloud
+    base_url_env: OPENAI_BASE_URL
+    api_key_env: OPENAI_API_KEY
+    default_model: scripted-o
+    defaults: {{tools: true}}
+    timeouts: {timeouts}
+  - name: ollama
+    family: ollama
+    location: local
+    base_url_env: OLLAMA_BASE_URL
+    api_key_required: false
+    default_model: scripted-l
+    max_concurrency: 8
+    defaults: {{tools: true}}
+    timeouts: {timeouts}
+  - name: anthropic
+    family: anthropic
+    location: cloud
+    base_url_env: ANTHROPIC_BASE_URL
+    api_key_env: ANTHROPIC_API_KEY
+    default_model: scripted-a
+    defaults: {{tools: true}}
+    timeouts: {timeouts}
+"""
+IMPATIENT = "{connect: 2, first_token: 0.6, between_tokens: 0.4, total: 8}"
+Serving = Callable[..., AbstractAsyncContextManager[Served]]
+
+
+@pytest.fixture
+def three() -> Iterator[dict[str, Upstream]]:
+    """A scripted provider a wire, by the provider's name."""
+    with ExitStack() as stack:
+        yield {wire: stack.enter_context(Upstream(fixed("nothing was scripted"))) for wire in WIRES}
+
+
+@pytest.fixture
+def serving_three(
+    three: dict[str, Upstream], owner_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Serving:
+    """Start a server whose only models are the three; `timeouts` is the catalogue's YAML."""
+
+    @asynccontextmanager
+    async def start(timeouts: str = IMPATIENT, **environ: str) -> AsyncIterator[Served]:
+        monkeypatch.setenv("OPENAI_BASE_URL", three["openai"].openai_url)
+        monkeypatch.setenv("OLLAMA_BASE_URL", three["ollama"].url)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", three["anthropic"].url)
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+        catalogue = tmp_path / "providers.yaml"
+        catalogue.write_text(CATALOGUE.format(timeouts=timeouts), "utf-8")
+        async with serve(
+            settings_for(owner_dsn, tmp_path, CONSILIUM_PROVIDERS_FILE=str(catalogue), **environ)
+        ) as served:
+            yield served
+
+    return start
