@@ -33,6 +33,11 @@ def load_json_prompts() -> JsonPrompts:
     return JsonPrompts(answer, schema, repair)
 
 
+def load_summary_prompt() -> str:
+    """What a model is told that summarises a conversation."""
+    return (DIRECTORY / "prompts" / "summary.md").read_text("utf-8").strip()
+
+
 def _skill(path: Path, entry: dict[str, Any]) -> Skill:
     name = entry.get("name", "?")
     prompt = path.parent / "prompts" / str(entry.get("prompt"))

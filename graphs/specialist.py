@@ -9,7 +9,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from domain.skills import Skill
-from nodes import context, finish, model, provider_router, structure, tools
+from nodes import context, finish, model, provider_router, structure, summary, tools
 from nodes.prompt import pending_calls
 from nodes.runtime import RunContext, Services
 from nodes.state import ChildInput, Input, Output, State
@@ -43,6 +43,7 @@ def build(
     )
     graph.add_node("context", context.make(services, skill))
     graph.add_node("provider_router", provider_router.make(services, skill))
+    graph.add_node("summarise", summary.make(services, skill))
     graph.add_node("model", model.make(services, skill))
     graph.add_node("tools", tools.make(services, skill))
     graph.add_node("structure", structure.make(services, skill))
@@ -50,7 +51,8 @@ def build(
 
     graph.add_edge(START, "context")
     graph.add_edge("context", "provider_router")
-    graph.add_edge("provider_router", "model")
+    graph.add_conditional_edges("provider_router", summary.due(services, skill), ["summarise", "model"])
+    graph.add_edge("summarise", "model")
     graph.add_conditional_edges("model", after_model)
     graph.add_conditional_edges("tools", after_tools)
     graph.add_edge("structure", "finish")

@@ -13,7 +13,7 @@ from langgraph.types import Send
 
 from domain.skills import Skill
 from graphs import specialist as specialist_graph
-from nodes import collect, context, delegate, finish, model, provider_router, specialist, structure, tools
+from nodes import collect, context, delegate, finish, model, provider_router, specialist, structure, summary, tools
 from nodes.prompt import pending_calls
 from nodes.runtime import RunContext, Services
 from nodes.state import Input, Output, State
@@ -58,6 +58,7 @@ def build(
     graph = StateGraph(State, context_schema=RunContext, input_schema=Input, output_schema=Output)
     graph.add_node("context", context.make(services, main))
     graph.add_node("provider_router", provider_router.make(services, main))
+    graph.add_node("summarise", summary.make(services, main, specialists))
     graph.add_node("model", model.make(services, main, specialists))
     graph.add_node("tools", tools.make(services, main))
     graph.add_node("delegate", delegate.make(services, specialists), destinations=(*names, "provider_router"))
@@ -70,7 +71,8 @@ def build(
 
     graph.add_edge(START, "context")
     graph.add_conditional_edges("context", after_context, ["provider_router", *names])
-    graph.add_edge("provider_router", "model")
+    graph.add_conditional_edges("provider_router", summary.due(services, main, specialists), ["summarise", "model"])
+    graph.add_edge("summarise", "model")
     graph.add_conditional_edges("model", after_model)
     graph.add_conditional_edges("tools", after_tools)
     for name in names:

@@ -48,7 +48,9 @@ def make(services: Services, skill: Skill) -> Any:
             "finish": None,
             "draft": None,
             "children": None,
-            **({"local_only": True} if any(passage.local_only for passage in passages) or _inherits(delegation) else {}),
+            **(
+                {"local_only": True} if any(passage.local_only for passage in passages) or _inherits(delegation) else {}
+            ),
         }
 
     return context

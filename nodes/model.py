@@ -36,7 +36,7 @@ def make(services: Services, skill: Skill, specialists: Sequence[Skill] = ()) ->
             raise late()
         if remaining <= 0:
             return {"messages": [_out_of_time(turn["language"])], "turn": {**turn, "stop_reason": "deadline"}}
-        routed = RoutedModel(call=_call(services, skill, specialists, state, runtime.context, remaining))
+        routed = RoutedModel(call=call_of(services, skill, specialists, state, runtime.context, remaining))
         routed.call.parts = parts(state, skill, runtime.context.organization_name)
         prompt = await routed.call.fit()
         try:
@@ -81,9 +81,10 @@ def _make_ids_unique(answer: AIMessage, earlier: Sequence[BaseMessage]) -> None:
             call["id"] = f"{call['id']}-{uuid.uuid5(uuid.NAMESPACE_OID, f'{answer.id}:{n}').hex[:12]}"
 
 
-def _call(
+def call_of(
     services: Services, skill: Skill, specialists: Sequence[Skill], state: State, run: RunContext, seconds: float
 ) -> Call:
+    """The call of the turn in progress, without its prompt."""
     delegation = state.get("delegation")
     return Call(
         services=services,

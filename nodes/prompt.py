@@ -107,6 +107,11 @@ def _cited(step: Sequence[BaseMessage]) -> frozenset[int]:
     return frozenset(int(n) for words in said for group in _MARKER.findall(words) for n in re.findall(r"\d+", group))
 
 
+def without_markers(said: str) -> str:
+    """A text without its [n]: elsewhere the numbers mean other sources."""
+    return _MARKER.sub("", said)
+
+
 def as_said(message: BaseMessage) -> AnyMessage | None:
     """A message of an earlier turn as it is remembered; None where nothing was said."""
     if message.additional_kwargs.get(CHILD_KEY):
@@ -117,7 +122,7 @@ def as_said(message: BaseMessage) -> AnyMessage | None:
         said = message.text or next(
             (c["args"].get("summary", "") for c in message.tool_calls if c["name"] == FINISH), ""
         )
-        return AIMessage(_MARKER.sub("", said), id=message.id) if said else None
+        return AIMessage(without_markers(said), id=message.id) if said else None
     return None
 
 

@@ -68,3 +68,5 @@ class Services:
     tool_calls: ToolCalls
     children: Children
     json_prompts: JsonPrompts
+    summary_prompt: str
+    """What a model is told that summarises a conversation, with a place `{words}`."""

@@ -17,7 +17,7 @@ from domain.ids import ThreadId, ToolCallId
 from domain.knowledge import Source
 from domain.runs import ChildStatus
 from nodes.runtime import RunContext, Services
-from nodes.state import ChildResult, Delegation
+from nodes.state import ChildResult, Delegation, Summary
 from retrieval.cite import resolve
 
 ChildGraph = CompiledStateGraph[Any, RunContext, Any, Any]
@@ -33,9 +33,10 @@ def make(services: Services, agent: str, child_graph: ChildGraph) -> Any:
         conversation = _Conversation(services, runtime.context, task, namespace)
         await conversation.open()
         try:
-            earlier = await _earlier(child_graph, config, task["checkpoint_ns"])
+            earlier, summary = await _earlier(child_graph, config, task["checkpoint_ns"])
             final = await child_graph.ainvoke(
-                {"messages": [*earlier, _opening(task, namespace)], "delegation": task}, context=runtime.context
+                {"messages": [*earlier, _opening(task, namespace)], "delegation": task, "summary": summary},
+                context=runtime.context,
             )
             result = conversation.result(final)
         except StaleFence:
@@ -53,13 +54,15 @@ def make(services: Services, agent: str, child_graph: ChildGraph) -> Any:
     return specialist
 
 
-async def _earlier(child_graph: ChildGraph, config: RunnableConfig, namespace: str | None) -> list[BaseMessage]:
-    """A continued child's messages, from its last turn's checkpoint."""
+async def _earlier(
+    child_graph: ChildGraph, config: RunnableConfig, namespace: str | None
+) -> tuple[list[BaseMessage], Summary | None]:
+    """A continued child's messages and what sums up the older of them, from its last turn's checkpoint."""
     if namespace is None:
-        return []
+        return [], None
     configurable = {key: value for key, value in config["configurable"].items() if not key.startswith("checkpoint_")}
     snapshot = await child_graph.aget_state({"configurable": {**configurable, "checkpoint_ns": namespace}})
-    return list(snapshot.values.get("messages", []))
+    return list(snapshot.values.get("messages", [])), snapshot.values.get("summary")
 
 
 def _opening(task: Delegation, namespace: str) -> HumanMessage:

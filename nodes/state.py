@@ -118,6 +118,8 @@ class ChildInput(Input):
     """What a specialist is called with by the supervisor."""
 
     delegation: Delegation
+    summary: Summary | None
+    """A continued child's own; never its parent's."""
 
 
 class Output(TypedDict):

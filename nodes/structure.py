@@ -11,18 +11,18 @@ from contextlib import aclosing
 from typing import Any
 
 import structlog
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, BaseMessage, HumanMessage
 from langchain_core.messages.ai import add_usage
 from langgraph.config import get_stream_writer
 from langgraph.runtime import Runtime
 
 from domain.catalogue import Catalogue, ModelSpec
-from domain.errors import InvalidInput, InvalidStructuredOutput
+from domain.errors import InvalidInput, InvalidStructuredOutput, TooLarge
 from domain.ids import new_id
 from domain.knowledge import Source
 from domain.skills import Skill
 from nodes.call import Call
-from nodes.prompt import build
+from nodes.prompt import parts
 from nodes.provider_router import route_of
 from nodes.runtime import RunContext, Services
 from nodes.state import State
@@ -65,8 +65,9 @@ def make(services: Services, skill: Skill) -> Any:
             sources=[],
             seconds=state["turn"]["deadline"] + run.waited_seconds - time.time(),
             output=output,
+            parts=parts(state, skill, run.organization_name),
         )
-        answer = await structured(call, build(state, skill, run.organization_name), draft)
+        answer = await structured(call, (), draft)
         if answer.text != draft.text:
             _retract(draft, skill.name)
             answer.id = f"run--{new_id()}"
@@ -80,7 +81,8 @@ async def structured(call: Call, prompt: Sequence[BaseMessage], said: AIMessage)
 
     `additional_kwargs.parsed` is the value, `response_metadata.repaired` what it took. At most REPAIR_ROUNDS further calls are
     made, within `call.seconds`, of the candidates of `call.route` and stronger models of theirs; the usage of all is added up.
-    Raises InvalidStructuredOutput with `details.errors`, `[{path, problem}]`; and what the calls raise.
+    `prompt` is what `said` answers where `call` has no parts. Raises InvalidStructuredOutput with `details.errors`,
+    `[{path, problem}]`; and what the calls raise.
     """
     assert call.output is not None, "only an answer that is to be JSON is read as such"
     schema, deadline = call.output.schema, time.monotonic() + call.seconds
@@ -95,13 +97,22 @@ async def structured(call: Call, prompt: Sequence[BaseMessage], said: AIMessage)
         if not route.candidates or seconds <= 0:
             break
         log.info("answer is not the JSON asked for", agent=call.agent, problems=len(answer.problems))
+        exchange: list[AnyMessage] = [_as_text(said), HumanMessage(_request(call.output, answer))]
         again = dataclasses.replace(
-            call, purpose="repair", route=route, tools=[], sources=[], seconds=seconds, stripped=0, answered=None
+            call,
+            purpose="repair",
+            route=route,
+            tools=[],
+            sources=[],
+            seconds=seconds,
+            stripped=0,
+            answered=None,
+            parts=dataclasses.replace(call.parts, turn=[*call.parts.turn, *exchange]) if call.parts else None,
         )
         try:
             async with asyncio.timeout(seconds):
-                said = await ask(again, [*prompt, _as_text(said), HumanMessage(_request(call.output, answer))])
-        except TimeoutError:
+                said = await ask(again, [*prompt, *exchange])
+        except (TimeoutError, TooLarge):
             break
         usage, asked_again = add_usage(usage, said.usage_metadata), True
         answer = await _read(said, schema)

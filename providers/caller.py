@@ -7,6 +7,7 @@ ends in the ledger and in the call's record.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections import Counter
@@ -33,7 +34,7 @@ from providers.breaker import Breakers, Permit
 from providers.estimate import OutputEstimates
 from providers.latency import Latencies
 from providers.meter import Meter
-from providers.retry import Fail, Next, Retry, plan
+from providers.retry import MAX_ATTEMPTS, Fail, Next, Retry, delay, plan
 from providers.route import Candidate, Route
 from storage.model_calls import ModelCalls
 from storage.quota import QuotaLedger, Reservation
@@ -161,6 +162,10 @@ class _Call(Generic[T]):
         self._id = call_id
         self._attempts: list[Attempt] = []
         self._tried: Counter[str] = Counter()
+        self._given_up: set[tuple[str, str]] = set()
+        """Candidates that refused, or have no tokens left."""
+        self._not_before: dict[str, float] = {}
+        """When a provider may be asked again that wanted a rest, on the loop's clock."""
         self._failure: ConsiliumError | None = None
         self._quota: dict[str, Any] | None = None
         self._recorded = False
@@ -184,9 +189,9 @@ class _Call(Generic[T]):
         """Candidate by candidate, round by round, until one answers."""
         if not self._route.candidates:
             raise NoProvider("No provider is configured for this call; set a key or an address, see .env.example.")
-        while True:
+        for turn in itertools.count(1):
             for place, candidate in enumerate(self._route.candidates):
-                retry: Retry | None = Retry(0)
+                retry = Retry(0) if turn == 1 or self._may_again(candidate) else None
                 while retry is not None:
                     if retry.after:
                         await asyncio.sleep(retry.after)
@@ -211,7 +216,8 @@ class _Call(Generic[T]):
                         if exceeded.details.get("scope") != "model":
                             raise
                         self._failure, retry = exceeded, None  # another model may have tokens left
-            await self._rest()
+                        self._given_up.add((candidate.provider, candidate.model))
+            await self._rest(turn)
 
     def _next(self, candidate: Candidate, failed: ProviderError, *, others: bool) -> Retry | None:
         """How to go on after a failure; None is the next candidate. Raises it where nothing helps."""
@@ -220,6 +226,10 @@ class _Call(Generic[T]):
             self._failure = failed
         if candidate.reason == "request" and isinstance(failed, ProviderRejected):
             raise failed  # the request asked for just this one: its refusal is the answer
+        if isinstance(failed, ProviderRejected):
+            self._given_up.add((candidate.provider, candidate.model))
+        if not skipped and (pause := failed.details.get("retry_after")):
+            self._not_before[candidate.provider] = asyncio.get_running_loop().time() + pause
         match plan(failed, self._tried[candidate.provider], self._remaining(), self._caller.rng, others=others):
             case Retry() as again:
                 return again
@@ -228,16 +238,27 @@ class _Call(Generic[T]):
             case Fail():
                 raise failed
 
-    async def _rest(self) -> None:
+    def _tries_left(self, candidate: Candidate) -> bool:
+        given_up = (candidate.provider, candidate.model) in self._given_up
+        return not given_up and self._tried[candidate.provider] < MAX_ATTEMPTS
+
+    def _may_again(self, candidate: Candidate) -> bool:
+        """Whether it is asked in a further round."""
+        due = self._not_before.get(candidate.provider, 0.0)
+        return self._tries_left(candidate) and due <= asyncio.get_running_loop().time()
+
+    async def _rest(self, turn: int) -> None:
         """After a round without an answer: wait for a provider that may be tried again in time. Raises the last failure."""
         assert self._failure is not None, "a round ends with an answer or a failure"
-        if isinstance(self._failure, CircuitOpen):
-            providers = [candidate.provider for candidate in self._route.candidates]
-            if await self._caller.breakers.turn(providers, self._remaining()):
-                self._failure = None
-                await asyncio.sleep(self._caller.rng.uniform(0.01, 0.05))
-                return
-        raise self._failure
+        providers = [candidate.provider for candidate in self._route.candidates if self._tries_left(candidate)]
+        now = asyncio.get_running_loop().time()
+        pause = min((max(0.0, self._not_before.get(provider, 0.0) - now) for provider in providers), default=0.0)
+        if not providers or pause >= self._remaining():
+            raise self._failure
+        await asyncio.sleep(pause)
+        if not await self._caller.breakers.turn(providers, self._remaining()):
+            raise self._failure
+        await asyncio.sleep(min(delay(turn, None, self._caller.rng), max(0.0, self._remaining())))
 
     def _remaining(self) -> float:
         return self._deadline - asyncio.get_running_loop().time()

@@ -21,6 +21,7 @@ from server.routes import (
     explain,
     generate,
     health,
+    models,
     notes,
     policies,
     quotas,
@@ -51,7 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     errors.install(app)
-    for module in (health, assistants, threads, runs, explain, documents, notes, policies, quotas, usage, completions, generate, v1):
+    for module in (health, assistants, threads, runs, explain, documents, notes, policies, quotas, usage, completions, models, generate, v1):
         app.include_router(module.router)
     app.add_middleware(
         Door,

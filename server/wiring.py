@@ -14,7 +14,7 @@ from domain.catalogue import load_catalogue
 from domain.policy import ModelPolicy
 from domain.settings import Settings, process_environment
 from graphs.build import build_graphs
-from graphs.skills import load_json_prompts, load_skills
+from graphs.skills import load_json_prompts, load_skills, load_summary_prompt
 from jobs.engine import JobEngine
 from nodes.runtime import Services
 from providers.admission import Admission
@@ -105,6 +105,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             tool_calls=ToolCalls(db),
             children=Children(db),
             json_prompts=load_json_prompts(),
+            summary_prompt=load_summary_prompt(),
         )
         caller.estimates.seed(await caller.ledger.recent_completions())
         await caller.breakers.start()

@@ -17,6 +17,8 @@ from providers.wire.framing import Frames, LineTooLong
 WINDOW = 0.025
 GRACE_SECONDS = 0.5
 """How long a finished upstream may take to end its response, so that the connection can be used again."""
+LATE = 0.1
+"""Seconds after a deadline from which on this process is busy rather than the provider silent."""
 AHEAD = 1024 * 1024
 T = TypeVar("T")
 
@@ -79,6 +81,8 @@ async def guarded(
                     raise ProviderUnavailable(
                         dialect.provider, f"was not done after {timeouts.total:g} s", reason="timeout"
                     )
+                elif now >= stall_end + LATE:
+                    stall_end = now + LATE / 2  # it is this process that was late: what came meanwhile waits to be read
                 elif now >= stall_end:
                     what = "no token" if limit == timeouts.first_token else "no further token"
                     raise ProviderUnavailable(dialect.provider, f"sent {what} for {limit:g} s", reason="stalled")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -35,8 +36,14 @@ async def agents(state: StateDep, caller: CallerDep) -> Response:
 
 @router.get("/providers")
 async def providers(state: StateDep, caller: CallerDep) -> Response:
-    """The capability matrix of the configured providers; unknown prices are null."""
-    return _json({"providers": state.services.providers.matrix()})
+    """The capability matrix of the configured providers, and how they do: the state of each one's breaker, which all replicas
+    share, and the median time to each model's first token as this replica measured it. What isn't known is null."""
+    caller_of, rows = state.services.caller, state.services.providers.matrix()
+    for row in rows:
+        row["breaker"] = dataclasses.asdict(caller_of.breakers.view(row["provider"]))
+        for model in row["models"]:
+            model["first_token_ms"] = caller_of.latencies.first_token_p50(row["provider"], model["name"])
+    return _json({"providers": rows})
 
 
 @router.get("/threads/{thread_id}/children")

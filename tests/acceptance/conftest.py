@@ -17,10 +17,13 @@ WIRES = ["openai", "ollama", "anthropic"]
 
 @pytest.fixture
 def serving(owner_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Serving:
-    """Start a server with these settings, models from `upstream` over `wire` ('openai', 'ollama', 'anthropic', or None for no model)."""
+    """Start a server with these settings, models from `upstream` over `wire` ('openai', 'ollama', 'anthropic', or None for no model);
+    `local` serves Ollama's models beside it."""
 
     @asynccontextmanager
-    async def start(upstream: Upstream | None, wire: str | None = "openai", **environ: str) -> AsyncIterator[Served]:
+    async def start(
+        upstream: Upstream | None, wire: str | None = "openai", *, local: Upstream | None = None, **environ: str
+    ) -> AsyncIterator[Served]:
         for name in (
             "OPENAI_API_KEY", "OPENAI_BASE_URL", "OLLAMA_BASE_URL", "OPENROUTER_API_KEY", "ANTHROPIC_API_KEY",
             "ANTHROPIC_BASE_URL",
@@ -34,6 +37,8 @@ def serving(owner_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-a-key-that-must-not-be-seen-anywhere")
         elif upstream is not None and wire == "ollama":
             monkeypatch.setenv("OLLAMA_BASE_URL", upstream.url)
+        if local is not None:
+            monkeypatch.setenv("OLLAMA_BASE_URL", local.url)
         async with serve(settings_for(owner_dsn, tmp_path, **environ)) as served:
             yield served
 

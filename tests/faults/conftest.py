@@ -42,7 +42,7 @@ providers:
     defaults: {{tools: true}}
     timeouts: {timeouts}
 """
-IMPATIENT = "{connect: 2, first_token: 0.6, between_tokens: 0.4, total: 8}"
+IMPATIENT = "{connect: 2, first_token: 2, between_tokens: 1.2, total: 10}"
 Serving = Callable[..., AbstractAsyncContextManager[Served]]
 
 

@@ -1,0 +1,281 @@
+"""`summarise`: once a conversation no longer fits, its older part becomes a summary, which is kept and grows with it.
+
+It is made by a model, from the summary so far and the messages that leave; where no model is there or none answers, by quoting
+questions and the beginnings of answers. A summary that can't be made never costs the turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import structlog
+from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, SystemMessage
+from langgraph.config import get_stream_writer
+from langgraph.runtime import Runtime
+
+from domain.catalogue import Catalogue
+from domain.errors import ConsiliumError, RunCancelled, StaleFence, TooLarge
+from domain.skills import Skill
+from nodes.budget import Count, Parts, cut_middle
+from nodes.call import Call
+from nodes.fitted import HEADINGS, Fitting, counter
+from nodes.model import call_of
+from nodes.prompt import parts, without_markers
+from nodes.runtime import RunContext, Services
+from nodes.state import State, Summary
+from nodes.structure import ask
+from providers.route import Candidate, Route
+from providers.sampling import Sampling
+
+LEAST, MOST = 160, 1_200
+"""Tokens of a summary: a tenth of what a prompt may have, within these."""
+MOST_SECONDS = 60.0
+MOST_CALLS = 4
+"""In one turn; what is left then is summarised in the next, and trimmed until then."""
+LONGEST_MESSAGE = 6_000
+"""Characters of one message that a summary is made of."""
+QUESTION, ANSWER = 240, 160
+"""Characters that are quoted of them where no model summarises."""
+WORDS_PER_TOKEN = 0.4
+"""So few that languages with long words keep to it, too."""
+Due = Callable[[State, Runtime[RunContext]], Awaitable[Literal["summarise", "model"]]]
+log = structlog.get_logger(__name__)
+
+
+def due(services: Services, skill: Skill, specialists: Sequence[Skill] = ()) -> Due:
+    """The way after `provider_router`: whether history would have to be dropped. Asked once a turn, at its beginning."""
+
+    async def after_router(state: State, runtime: Runtime[RunContext]) -> Literal["summarise", "model"]:
+        if not isinstance(state["messages"][-1], HumanMessage):
+            return "model"
+        need = _Need(services, skill, specialists, state, runtime.context)
+        return "summarise" if await need.is_there() else "model"
+
+    return after_router
+
+
+def make(services: Services, skill: Skill, specialists: Sequence[Skill] = ()) -> Any:
+    """The node for one agent."""
+
+    async def summarise(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
+        need = _Need(services, skill, specialists, state, runtime.context)
+        if not (leaving := need.leaving()):
+            return {}
+        work = _Work(need.call, services.summary_prompt, need.summary_tokens)
+        summary = await work.summarise(state.get("summary") if need.parts.summary else None, leaving, state["messages"])
+        get_stream_writer()(
+            {"type": "summary", "agent": skill.name, "messages": summary["messages"], "by": summary["by"]}
+        )
+        return {"summary": summary}
+
+    return summarise
+
+
+class _Need:
+    """Whether a summary is needed, and of what."""
+
+    def __init__(
+        self, services: Services, skill: Skill, specialists: Sequence[Skill], state: State, run: RunContext
+    ) -> None:
+        remaining = max(0.0, state["turn"]["deadline"] + run.waited_seconds - time.time())
+        self.call = call_of(services, skill, specialists, state, run, remaining)
+        self._state = state
+        self._fitting: Fitting = self.call.fitting()
+        self._candidate: Candidate = self.call.route.candidates[0]
+        self._limit = self._fitting.limit(self._candidate).tokens or 0
+        self._name = run.organization_name
+        self._skill = skill
+        self._parts: Parts | None = None
+
+    @property
+    def parts(self) -> Parts:
+        self._parts = self._parts or parts(self._state, self._skill, self._name)
+        return self._parts
+
+    @property
+    def summary_tokens(self) -> int:
+        return min(max(self._limit // 10, LEAST), MOST)
+
+    async def is_there(self) -> bool:
+        """History would be dropped. So little of it that a summary would save nothing isn't worth the question."""
+        chars = sum(len(message.text) for message in self.parts.history)
+        if chars < self._limit // 4 or not self._leaves_something():
+            return False
+        try:
+            fitted = await self._fitting.route(
+                dataclasses.replace(self.call.route, candidates=(self._candidate,)), self.parts
+            )
+        except TooLarge:
+            return False
+        return fitted.first().dropped.history > 0
+
+    def _leaves_something(self) -> bool:
+        return sum(isinstance(message, HumanMessage) for message in self.parts.history) > 1
+
+    def leaving(self) -> list[AnyMessage]:
+        """The older messages: what stays fills half of the room there is for history, and is the last exchange at least."""
+        count, given = counter(self._candidate.model), self.parts
+        rest = dataclasses.replace(given, history=[], summary=None)
+        taken = sum(count(text) for text in (rest.frame, rest.closing, *rest.notes) if text)
+        taken += sum(count(source.text) for source in rest.passages) + sum(count(message) for message in rest.turn)
+        room = self._limit - HEADINGS - self._fitting.overhead(self._candidate.model) - taken - self.summary_tokens
+        room = max(room, self._limit // 8) // 2
+        history = list(given.history)
+        starts = [at for at, message in enumerate(history) if isinstance(message, HumanMessage)]
+        if len(starts) < 2:
+            return []
+        cut, kept = starts[-1], sum(count(message) for message in history[starts[-1] :])
+        for start, end in zip(reversed(starts[:-1]), reversed(starts[1:]), strict=True):
+            kept += sum(count(message) for message in history[start:end])
+            if kept > room:
+                break
+            cut = start
+        return history[:cut]
+
+
+class _Work:
+    """The making of one summary."""
+
+    def __init__(self, call: Call, prompt: str, tokens: int) -> None:
+        self._services = call.services
+        self._tokens = tokens
+        self._prompt = SystemMessage(prompt.replace("{words}", str(int(tokens * WORDS_PER_TOKEN))))
+        route = cheap(call.route, call.services.catalogue)
+        self._call = dataclasses.replace(
+            call, route=route, tools=[], sources=None, purpose="summary", output=None, sampling=Sampling(), parts=None
+        )
+
+    async def summarise(
+        self, old: Summary | None, leaving: Sequence[AnyMessage], messages: Sequence[BaseMessage]
+    ) -> Summary:
+        """The summary of `old` and `leaving`; where models fail, of all of it by quoting."""
+        text, by, done = old["text"] if old else "", "extract", 0
+        if self._call.route.candidates:
+            try:
+                async with asyncio.timeout(min(self._call.seconds / 2, MOST_SECONDS)):
+                    for portion in list(self._portions(leaving, text))[:MOST_CALLS]:
+                        text, done = await self._ask(text, portion), done + len(portion)
+                        by = "model"
+            except (StaleFence, RunCancelled):
+                raise
+            except (ConsiliumError, TimeoutError) as failed:
+                log.warning(
+                    "summary failed; the conversation goes on with quotations",
+                    agent=self._call.agent,
+                    error_code=getattr(failed, "code", "timeout"),
+                    error=str(failed),
+                    summarised=done,
+                    messages=len(leaving),
+                )
+        if not done:
+            text, done = extract(text, leaving, 2 * self._tokens, counter("")), len(leaving)
+        until = leaving[done - 1].id or ""
+        covered = next(i for i in range(len(messages) - 1, -1, -1) if messages[i].id == until) + 1
+        return {"text": text, "messages": covered, "until": until, "by": "model" if by == "model" else "extract"}
+
+    def _portions(self, leaving: Sequence[AnyMessage], old: str) -> Iterator[list[AnyMessage]]:
+        """As many messages as a call can take at once."""
+        candidate = self._call.route.candidates[0]
+        count, fitting = counter(candidate.model), self._call.fitting()
+        room = (fitting.limit(candidate).tokens or 0) - count(self._prompt) - HEADINGS
+        room -= max(count(old), 2 * self._tokens)
+        portion: list[AnyMessage] = []
+        taken = 0
+        for message in leaving:
+            size = count(_line(message))
+            if portion and taken + size > room:
+                yield portion
+                portion, taken = [], 0
+            portion.append(message)
+            taken += size
+        if portion:
+            yield portion
+
+    async def _ask(self, old: str, portion: Sequence[AnyMessage]) -> str:
+        said = "\n".join(_line(message) for message in portion)
+        question = f"<summary>\n{_quoted(old)}\n</summary>\n<messages>\n{said}\n</messages>"
+        answer = await ask(dataclasses.replace(self._call), [self._prompt, HumanMessage(question)])
+        text = without_markers(answer.text).strip()
+        if not text:
+            raise ConsiliumError("the summary is empty")
+        return shorten(text, 2 * self._tokens, counter(""))
+
+
+def cheap(route: Route, catalogue: Catalogue) -> Route:
+    """Who may make a summary: of every provider of the route its cheapest model, then the one of the route; none that only quotes.
+
+    Of a local provider only the models of the route are used: others may not be loaded.
+    """
+    chosen: dict[tuple[str, str], Candidate] = {}
+    for candidate in route.candidates:
+        spec = catalogue.provider(candidate.provider)
+        if spec is None or spec.family == "extractive":
+            continue
+        own = candidate.prompt_micro_usd
+        for model in spec.models if spec.location == "cloud" and own is not None else ():
+            price = model.price
+            if price is not None and model.capabilities.chat and price.prompt_micro_usd < (own or 0):
+                own = price.prompt_micro_usd
+                cheaper = dataclasses.replace(
+                    candidate,
+                    model=model.name,
+                    prompt_micro_usd=price.prompt_micro_usd,
+                    completion_micro_usd=price.completion_micro_usd,
+                )
+                chosen = {key: one for key, one in chosen.items() if one.provider != spec.name}
+                chosen[spec.name, model.name] = cheaper
+        chosen.setdefault((spec.name, candidate.model), candidate)
+    return dataclasses.replace(route, candidates=tuple(chosen.values()), reasoning_effort=None)
+
+
+def extract(old: str, leaving: Sequence[BaseMessage], tokens: int, count: Count) -> str:
+    """A summary by quotation, of at most `tokens`: each question with the beginning of its answer. What doesn't fit goes: first the
+    answers, the oldest first, then the oldest lines."""
+    lines = [(line, "") for line in old.splitlines() if line.strip()]
+    for message in leaving:
+        said = " ".join(message.text.split())
+        if isinstance(message, HumanMessage):
+            lines.append((f"- {_beginning(said, QUESTION)}", ""))
+        elif lines:
+            lines[-1] = (lines[-1][0], f" → {_beginning(said, ANSWER)}")
+    sizes = [count(question + answer) for question, answer in lines]
+    total = sum(sizes) + len(lines)
+    for at, (question, answer) in enumerate(lines):
+        if total <= tokens:
+            break
+        if answer:
+            total -= sizes[at] - count(question)
+            sizes[at], lines[at] = count(question), (question, "")
+    gone = 0
+    while total > tokens and gone < len(lines):
+        total -= sizes[gone] + 1
+        gone += 1
+    return "\n".join(question + answer for question, answer in lines[gone:])
+
+
+def shorten(text: str, tokens: int, count: Count) -> str:
+    """The beginning of a text, ending with a line or a sentence where there is one, of at most `tokens`."""
+    while (size := count(text)) > tokens and len(text) > 1:
+        text = text[: max(1, int(len(text) * tokens / size * 0.97))]
+        ends = [found.end() for found in re.finditer(r"[.!?…](?=\s)|\n", text)]
+        if ends and ends[-1] > len(text) // 2:
+            text = text[: ends[-1]].rstrip()
+    return text
+
+
+def _line(message: BaseMessage) -> str:
+    who = "User" if isinstance(message, HumanMessage) else "Assistant"
+    return f"{who}: {_quoted(cut_middle(message.text, LONGEST_MESSAGE))}"
+
+
+def _quoted(text: str) -> str:
+    return text.replace("<", "‹").replace(">", "›")
+
+
+def _beginning(text: str, chars: int) -> str:
+    return text if len(text) <= chars else text[: chars - 1].rsplit(" ", 1)[0] + "…"
