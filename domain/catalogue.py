@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from domain.errors import ConfigurationError
 
-Family = Literal["openai_compatible", "ollama", "anthropic", "extractive"]
+Family = Literal["openai_compatible", "ollama", "anthropic", "huggingface", "extractive"]
 Location = Literal["cloud", "local", "embedded"]
 """`cloud` leaves the operator's machines, `local` is a server of the operator's, `embedded` runs in this process."""
 
@@ -86,6 +86,8 @@ class ProviderSpec(BaseModel):
     timeouts: Timeouts = Timeouts()
     max_concurrency: int | None = Field(None, ge=1)
     """Calls under way at once in one process; None is unbounded."""
+    memory_reserve_mb: int = Field(2_000, ge=0)
+    """Of models in this process: megabytes that stay free of the machine's memory. A model that would take them isn't loaded."""
     default_model: str | None = None
     model_env: str | None = None
     embed_model: str | None = None
@@ -99,7 +101,7 @@ class ProviderSpec(BaseModel):
     def _complete(self) -> ProviderSpec:
         if self.family == "extractive":
             return self
-        if self.base_url is None and self.base_url_env is None:
+        if self.base_url is None and self.base_url_env is None and self.family != "huggingface":
             raise ValueError("give base_url or base_url_env, so that the provider can be reached")
         if self.api_key_required and self.api_key_env is None:
             raise ValueError("api_key_required needs api_key_env; keys come from the environment only")

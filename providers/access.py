@@ -8,8 +8,11 @@ from importlib.util import find_spec
 
 from domain.catalogue import ProviderSpec
 
-_EXTRAS = {"anthropic": ("langchain_anthropic", "anthropic"), "huggingface": ("transformers", "huggingface")}
-"""Families whose package is optional: the module, and the extra that brings it."""
+_EXTRAS = {
+    "anthropic": (("langchain_anthropic",), "anthropic"),
+    "huggingface": (("transformers", "torch"), "huggingface"),
+}
+"""Families whose packages are optional: the modules, and the extra that brings them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,9 @@ def _problem(spec: ProviderSpec, own_address: str | None, key: str | None, model
     if spec.family == "extractive":
         return None
     extra = _EXTRAS.get(spec.family)
-    if extra is not None and find_spec(extra[0]) is None:
+    if extra is not None and not all(map(find_spec, extra[0])):
         return f"install its package: pip install 'consilium[{extra[1]}]'"
-    if own_address is None and spec.base_url is None:
+    if own_address is None and spec.base_url is None and spec.family != "huggingface":
         return f"set {spec.base_url_env}"
     if own_address is None and spec.api_key_required and key is None:
         own = f" (or {spec.base_url_env} for a server of your own)" if spec.base_url_env else ""

@@ -30,7 +30,7 @@ from domain.catalogue import Timeouts
 from domain.errors import ProviderProtocolError, ProviderRejected, ProviderUnavailable, Unsupported
 from domain.usage import Usage
 from providers.meter import Meter, metering
-from providers.tagged import TaggedText
+from providers.tagged import Kind, TaggedText
 
 if TYPE_CHECKING:
     from providers.huggingface_worker import Asked, LoadedModel, Told
@@ -227,16 +227,20 @@ class _Answer:
             text, tokens = piece
             self._meter.received(text)
             self._meter.reported(Usage(self._prompt_tokens, tokens, "provider"))
-            return [self._chunk(kind, part) for kind, part in self._text.feed(text)]
-        return [*(self._chunk(kind, part) for kind, part in self._text.end()), self._last(piece)]
+            return self._chunks(self._text.feed(text))
+        return [*self._chunks(self._text.end()), self._last(piece)]
 
-    def _chunk(self, kind: str, text: str) -> AIMessageChunk:
-        if kind == "call":
-            return self._call(text)
-        if kind == "thought":
-            return AIMessageChunk("", additional_kwargs={"reasoning_content": text})
-        self._spoken = self._spoken or bool(text.strip())
-        return AIMessageChunk(text)
+    def _chunks(self, parts: list[tuple[Kind, str]]) -> list[AIMessageChunk]:
+        chunks: list[AIMessageChunk] = []
+        for kind, text in parts:
+            if kind == "call":
+                chunks.append(self._call(text))
+            elif kind == "thought":
+                chunks.append(AIMessageChunk(content="", additional_kwargs={"reasoning_content": text}))
+            elif said := text if self._spoken else text.lstrip():  # models put lines between their tags
+                self._spoken = True
+                chunks.append(AIMessageChunk(content=said))
+        return chunks
 
     def _call(self, raw: str) -> AIMessageChunk:
         try:
@@ -252,7 +256,7 @@ class _Answer:
         self._calls += 1
         written = json.dumps(arguments, ensure_ascii=False)
         made = tool_call_chunk(name=name, args=written, id=f"call_{uuid.uuid4().hex}", index=self._calls - 1)
-        return AIMessageChunk("", tool_call_chunks=[made])
+        return AIMessageChunk(content="", tool_call_chunks=[made])
 
     def _last(self, told: Told) -> AIMessageChunk:
         if self._text.within == "call":
@@ -268,7 +272,7 @@ class _Answer:
             total_tokens=told.prompt_tokens + told.completion_tokens,
         )
         return AIMessageChunk(
-            "", response_metadata={"finish_reason": finish}, usage_metadata=usage, chunk_position="last"
+            content="", response_metadata={"finish_reason": finish}, usage_metadata=usage, chunk_position="last"
         )
 
     def _broken(self, what: str, reason: str) -> ProviderProtocolError:

@@ -14,11 +14,12 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from jinja2 import TemplateError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.generation.streamers import TextStreamer
 
-from domain.errors import ProviderBusy, ProviderError, ProviderRejected
+from domain.errors import ProviderBusy, ProviderRejected, ProviderUnavailable
 from providers.memory import available_bytes
 
 MB = 1_000_000
@@ -60,14 +61,18 @@ class LoadedModel:
             raise ProviderRejected(
                 self.provider, f"'{self.name}' has no chat template; use an instruct model", reason="model"
             )
-        encoded = self.tokenizer.apply_chat_template(
-            asked.messages,
-            tools=asked.tools or None,
-            add_generation_prompt=True,
-            return_tensors="pt",
-            return_dict=True,
-            sanitize_control_tokens=True,
-        )
+        try:
+            encoded = self.tokenizer.apply_chat_template(
+                asked.messages,
+                tools=asked.tools or None,
+                add_generation_prompt=True,
+                return_tensors="pt",
+                return_dict=True,
+                sanitize_control_tokens=True,
+            )
+        except TemplateError as refused:
+            why = f"the template of '{self.name}' refuses the conversation: {refused}"[:300]
+            raise ProviderRejected(self.provider, why, reason="request") from refused
         length = int(encoded["input_ids"].shape[1])
         if self.context_tokens is not None and length >= self.context_tokens:
             raise ProviderRejected(
@@ -90,10 +95,16 @@ class LoadedModel:
             sampling = (
                 {"do_sample": True, "temperature": asked.temperature} if asked.temperature else {"do_sample": False}
             )
-        with torch.inference_mode():
-            whole = self.model.generate(
-                **prompt, max_new_tokens=left, streamer=_Spoken(self.tokenizer, said), **sampling
-            )
+        spoken = _Spoken(self.tokenizer, said)
+        try:
+            with torch.inference_mode():
+                whole = self.model.generate(**prompt, max_new_tokens=left, streamer=spoken, **sampling)
+        except torch.OutOfMemoryError as full:
+            raise ProviderBusy(self.provider, f"ran out of memory with '{self.name}'", reason="memory") from full
+        except RuntimeError as broken:
+            raise ProviderUnavailable(
+                self.provider, f"broke off with '{self.name}': {str(broken)[:200]}", reason="stream_error"
+            ) from broken
         made = whole[0][length:].tolist()
         ended = bool(made) and made[-1] in self._ends()
         return Told(length, len(made), "stop" if ended else "length")
@@ -144,9 +155,7 @@ def load(provider: str, name: str, *, reserve_mb: int) -> LoadedModel:
             folder, dtype="auto", use_safetensors=True, trust_remote_code=False
         )
         model = model.to(device).eval()
-    except ProviderError:
-        raise
-    except torch.cuda.OutOfMemoryError as full:
+    except torch.OutOfMemoryError as full:
         raise ProviderBusy(provider, f"has no memory for '{name}'", reason="memory") from full
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as broken:
         raise ProviderRejected(provider, f"can't load '{name}': {type(broken).__name__}", reason="model") from broken

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import httpx2
     from langchain_core.language_models import BaseChatModel
 
+    from providers import huggingface
+
 CONNECT_SECONDS = 5.0
 KEPT = 200
 """Models that are kept: a request may name any."""
@@ -35,6 +37,7 @@ class Providers:
         self._retired: list[BaseChatModel] = []
         """Models no longer kept; a call may still be under way, so they are closed at the end."""
         self._client: httpx2.AsyncClient | None = None
+        self._host: huggingface.Host | None = None
 
     def usable(self) -> tuple[str, ...]:
         """Names of the providers that can be called, in the catalogue's order."""
@@ -80,6 +83,8 @@ class Providers:
             from providers.extractive.model import build
 
             return build(self._analyse)
+        if spec.family == "huggingface":
+            return self._in_process(spec, access, model)
         if access.base_url is None:
             raise ConfigurationError(f"Provider '{spec.name}' has no address: set {spec.base_url_env}.")
         # True only where the catalogue is sure: a model that can't think refuses the request.
@@ -113,6 +118,16 @@ class Providers:
             model=model.name,
             echo_reasoning=spec.echo_reasoning,
             effort=effort if thinks else None,
+        )
+
+    def _in_process(self, spec: ProviderSpec, access: Access, model: ModelSpec) -> BaseChatModel:
+        from providers import huggingface
+
+        if self._host is None:
+            self._host = huggingface.Host(reserve_mb=spec.memory_reserve_mb)
+        served = frozenset(name for name in (access.default_model, *(m.name for m in spec.models)) if name)
+        return huggingface.build(
+            self._host, provider=spec.name, model=model.name, served=served, timeouts=spec.timeouts
         )
 
     def endpoint(self, provider: str) -> Endpoint:
@@ -170,3 +185,6 @@ class Providers:
         if self._client is not None:
             await self._client.aclose()
             self._client = None
+        if self._host is not None:
+            await self._host.aclose()
+            self._host = None

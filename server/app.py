@@ -52,7 +52,22 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     errors.install(app)
-    for module in (health, assistants, threads, runs, explain, documents, notes, policies, quotas, usage, completions, models, generate, v1):
+    for module in (
+        health,
+        assistants,
+        threads,
+        runs,
+        explain,
+        documents,
+        notes,
+        policies,
+        quotas,
+        usage,
+        completions,
+        models,
+        generate,
+        v1,
+    ):
         app.include_router(module.router)
     app.add_middleware(
         Door,

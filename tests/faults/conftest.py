@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from langgraph_sdk.client import LangGraphClient
 
 from tests.serving import Served, serve, settings_for
 from tests.upstream.reply import fixed
@@ -44,6 +47,45 @@ providers:
 """
 IMPATIENT = "{connect: 2, first_token: 2, between_tokens: 1.2, total: 10}"
 Serving = Callable[..., AbstractAsyncContextManager[Served]]
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a reader of a run has in the end: the text that was not taken back, or the error."""
+
+    text: str | None
+    error: dict[str, Any] | None
+    retractions: int
+
+
+async def read_turn(sdk: LangGraphClient, thread_id: str, question: str, context: dict[str, Any] | None = None) -> Read:
+    """A turn as it streams. Asserts that the reader is left with one answer."""
+    shown: dict[str, str] = {}
+    error, retractions = None, 0
+    asked = {"messages": [{"role": "user", "content": question}]}
+    async for part in sdk.runs.stream(
+        thread_id, "supervisor", input=asked, context=context or {}, stream_mode=["messages-tuple", "custom"]
+    ):
+        if part.event == "error":
+            error = part.data
+        elif part.event == "custom":
+            retractions += part.data["type"] == "retraction"
+        elif part.event == "messages" and part.data[0]["type"] == "remove":
+            del shown[part.data[0]["id"]]
+        elif part.event == "messages" and part.data[0]["type"] == "AIMessageChunk":
+            message = part.data[0]
+            shown[message["id"]] = shown.get(message["id"], "") + str(message["content"])
+    spoken = [text for text in shown.values() if text]
+    if error is not None:
+        return Read(None, error, retractions)
+    assert len(spoken) == 1, f"the reader has one answer: {spoken}"
+    return Read(spoken[0], None, retractions)
+
+
+def text_of(message: dict[str, Any]) -> str:
+    """The text of a message of the API, in blocks or not."""
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(block.get("text", "") for block in content)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 
 from domain import errors
 from storage.invariants import violations
-from tests.faults.conftest import KEY, WIRES, Serving
+from tests.faults.conftest import KEY, WIRES, Serving, read_turn, text_of
 from tests.serving import Served
 from tests.upstream.reply import Call, Reply
 from tests.upstream.server import Fault, Planned, Upstream
@@ -39,7 +39,9 @@ IN_CALLS: dict[str, list[Fault]] = {
     "ollama": ["eof_in_arguments"],
     "anthropic": ["eof_in_arguments", "length_in_arguments", "empty_id"],
 }
-REFUSALS = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ConsiliumError)}
+REFUSALS = {
+    kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ConsiliumError)
+}
 REFUSALS -= {errors.ConsiliumError.code}
 
 
@@ -67,7 +69,9 @@ class Provider:
     def policy(self, body: dict[str, Any]) -> Reply:
         self.counted += 1
         reply = scripted(body)
-        return Reply(reply.pieces, reply.calls, prompt_tokens=1000 + self.counted, completion_tokens=7 + self.counted % 50)
+        return Reply(
+            reply.pieces, reply.calls, prompt_tokens=1000 + self.counted, completion_tokens=7 + self.counted % 50
+        )
 
     def plan(self, number: int, body: dict[str, Any]) -> Planned | None:
         """A third of all calls fail."""
@@ -141,36 +145,17 @@ async def ask(http: httpx.AsyncClient, sdk: LangGraphClient, thread_id: str, tur
     body = {"assistant_id": "supervisor", "input": asked, "context": {"provider": preferred} if preferred else {}}
     if turn % 2:
         values = (await http.post(f"/threads/{thread_id}/runs/wait", json=body, timeout=90)).json()
-        return Ended(turn, None if "__error__" in values else _text(values["messages"][-1]), values.get("__error__"))
-    shown: dict[str, str] = {}
-    error, last, retractions = None, None, 0
-    async for part in sdk.runs.stream(
-        thread_id, "supervisor", input=asked, context=body["context"], stream_mode=["messages-tuple", "custom"]
-    ):
-        if part.event == "error":
-            error = part.data
-        elif part.event == "custom":
-            retractions += part.data["type"] == "retraction"
-        elif part.event == "messages" and part.data[0]["type"] == "remove":
-            del shown[part.data[0]["id"]]
-        elif part.event == "messages" and part.data[0]["type"] == "AIMessageChunk":
-            last = part.data[0]["id"]
-            shown[last] = shown.get(last, "") + str(part.data[0]["content"])
-    spoken = [text for text in shown.values() if text]
-    if error is None:
-        assert len(spoken) == 1, f"the reader has one answer: {spoken}"
-    return Ended(turn, None if error else spoken[0], error, retractions)
-
-
-def _text(message: dict[str, Any]) -> str:
-    content = message["content"]
-    return content if isinstance(content, str) else "".join(block.get("text", "") for block in content)
+        return Ended(turn, None if "__error__" in values else text_of(values["messages"][-1]), values.get("__error__"))
+    read = await read_turn(sdk, thread_id, asked["messages"][0]["content"], body["context"])
+    return Ended(turn, read.text, read.error, read.retractions)
 
 
 def watch(owner_dsn: str) -> None:
     """From now on every start of a tool is written down, also a second one in the same row."""
     with psycopg.connect(owner_dsn, autocommit=True) as conn:
-        conn.execute("CREATE TABLE tool_starts (run_id uuid, thread_id uuid, tool_call_id text, name text, arguments jsonb)")
+        conn.execute(
+            "CREATE TABLE tool_starts (run_id uuid, thread_id uuid, tool_call_id text, name text, arguments jsonb)"
+        )
         conn.execute("GRANT INSERT ON tool_starts TO consilium_app")
         conn.execute("""
             CREATE FUNCTION note_start() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -196,22 +181,18 @@ async def test_a_day_on_which_a_third_of_all_calls_is_lost(
         three[name].policy, three[name].plan = provider.policy, provider.plan
     async with serving_three(CONSILIUM_LIMITS__TURN_SECONDS="60", CONSILIUM_DAILY_TOKENS="null") as server:
         watch(owner_dsn)  # a server that starts refuses a table it doesn't know
-        import time; t0=time.time()
         ended = await spend(server)
-        print("SPENT", time.time()-t0)
         explained = await explain_all(server, owner_dsn)
-        print("EXPL", time.time()-t0)
     assert len(ended) == TURNS
-    for r in explained:
-        for c in r["calls"]:
-            if c["outcome"] != "answered":
-                print("CALL", c["outcome"], c["error_code"], c["latency_ms"], c["agent"], [(a["provider"], a["number"], a["outcome"], a["reason"], a["breaker"], a["latency_ms"], a["retry_after_seconds"]) for a in c["attempts"]])
-    print([e for e in ended if e.error])
-    print(Counter(e.error["error_code"] if e.error else "answered" for e in ended), day)
     check_answers(ended)
     check_tools(owner_dsn)
     check_ledger(owner_dsn, three)
     check_explained(explained, owner_dsn, three)
+    lost, asked = (
+        sum(p.faults.total() for p in day.values()),
+        sum(len(upstream.requests) for upstream in three.values()),
+    )
+    assert 0.28 < lost / asked < 0.39
     for provider in day.values():
         assert set(provider.faults) >= {*ANYTIME, *IN_CALLS[provider.name]}, "every fault struck every provider"
     assert violations(owner_dsn) == []
@@ -241,7 +222,9 @@ async def spend(server: Served) -> list[Ended]:
 
 async def explain_all(server: Served, owner_dsn: str) -> list[dict[str, Any]]:
     """The explanation of every run, through the API."""
-    runs = rows(owner_dsn, "SELECT r.run_id, r.thread_id, o.name FROM runs r JOIN organizations o USING (organization_id)")
+    runs = rows(
+        owner_dsn, "SELECT r.run_id, r.thread_id, o.name FROM runs r JOIN organizations o USING (organization_id)"
+    )
     explained = []
     async with httpx.AsyncClient(base_url=server.url, timeout=30) as http:
         for run in runs:
@@ -262,7 +245,7 @@ def check_answers(ended: list[Ended]) -> None:
             assert one.error["error_code"] in REFUSALS, one.error
             assert KEY not in json.dumps(one.error)
     refused = [one for one in ended if one.error is not None]
-    assert len(refused) <= TURNS * 0.05, refused
+    assert len(refused) <= TURNS * 0.02, refused
     assert sum(one.retractions for one in ended) > 0, "some answers were begun anew before the reader's eyes"
 
 
@@ -270,7 +253,9 @@ def check_tools(owner_dsn: str) -> None:
     """No call is executed twice, under one id or under two."""
     starts = rows(owner_dsn, "SELECT run_id, thread_id, tool_call_id, name, arguments FROM tool_starts")
     assert starts
-    twice = [key for key, n in Counter((s["run_id"], s["thread_id"], s["tool_call_id"]) for s in starts).items() if n > 1]
+    twice = [
+        key for key, n in Counter((s["run_id"], s["thread_id"], s["tool_call_id"]) for s in starts).items() if n > 1
+    ]
     assert twice == []
     wishes = Counter((s["thread_id"], s["name"], json.dumps(s["arguments"], sort_keys=True)) for s in starts)
     assert [wish for wish, n in wishes.items() if n > 1] == []
