@@ -81,6 +81,10 @@ class ProviderSpec(BaseModel):
     api_key_env: str | None = None
     echo_reasoning: bool = False
     """Whether the model wants its own `reasoning_content` back while it works with tools."""
+    output_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """What the limit of an answer is called on OpenAI's wire: everybody knows the old name but OpenAI's newer models."""
+    signed_calls: bool = False
+    """Whether tool calls carry a signature, `extra_content`, that the model wants back with them."""
     api_key_required: bool = True
     """Whether the default `base_url` asks for a key. An address of the operator's own never does."""
     timeouts: Timeouts = Timeouts()

@@ -109,7 +109,7 @@ def _cited(step: Sequence[BaseMessage]) -> frozenset[int]:
 
 def without_markers(said: str) -> str:
     """A text without its [n]: elsewhere the numbers mean other sources."""
-    return _MARKER.sub("", said)
+    return _MARKER.sub("", said) if "[" in said else said
 
 
 def as_said(message: BaseMessage) -> AnyMessage | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from domain.catalogue import Catalogue
     from providers.caller import Caller
     from providers.chooser import Chooser
+    from providers.embedder import Embedder
     from providers.registry import Providers
     from providers.structured import JsonPrompts
     from retrieval.search import LexicalRetriever
@@ -61,6 +62,7 @@ class Services:
     providers: Providers
     caller: Caller
     chooser: Chooser
+    embedder: Embedder
     policies: ModelPolicies
     retriever: LexicalRetriever
     notes: Notes

@@ -1,4 +1,4 @@
-"""`summarise`: once a conversation no longer fits, its older part becomes a summary, which is kept and grows with it.
+"""`summarise`: once a conversation is longer than its share of a prompt, its older part becomes a summary, which grows with it.
 
 It is made by a model, from the summary so far and the messages that leave; where no model is there or none answers, by quoting
 questions and the beginnings of answers. A summary that can't be made never costs the turn.
@@ -11,6 +11,7 @@ import dataclasses
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import structlog
@@ -34,13 +35,16 @@ from providers.sampling import Sampling
 
 LEAST, MOST = 160, 1_200
 """Tokens of a summary: a tenth of what a prompt may have, within these."""
+HISTORY_SHARE = 4
+"""A fourth of a prompt may be history word for word: more of it costs in every turn and tells little."""
 MOST_SECONDS = 60.0
 MOST_CALLS = 4
 """In one turn; what is left then is summarised in the next, and trimmed until then."""
 LONGEST_MESSAGE = 6_000
 """Characters of one message that a summary is made of."""
-QUESTION, ANSWER = 240, 160
-"""Characters that are quoted of them where no model summarises."""
+QUOTED = ((240, 160), (240, 0), (120, 0), (60, 0))
+"""Characters of a question and of its answer that are quoted where no model summarises: the first that fit."""
+_ARROW = " → "
 WORDS_PER_TOKEN = 0.4
 """So few that languages with long words keep to it, too."""
 Due = Callable[[State, Runtime[RunContext]], Awaitable[Literal["summarise", "model"]]]
@@ -48,7 +52,7 @@ log = structlog.get_logger(__name__)
 
 
 def due(services: Services, skill: Skill, specialists: Sequence[Skill] = ()) -> Due:
-    """The way after `provider_router`: whether history would have to be dropped. Asked once a turn, at its beginning."""
+    """The way after `provider_router`: whether the history has grown too long. Asked once a turn, at its beginning."""
 
     async def after_router(state: State, runtime: Runtime[RunContext]) -> Literal["summarise", "model"]:
         if not isinstance(state["messages"][-1], HumanMessage):
@@ -98,14 +102,25 @@ class _Need:
         return self._parts
 
     @property
+    def _share(self) -> int:
+        return self._limit // HISTORY_SHARE
+
+    @property
     def summary_tokens(self) -> int:
         return min(max(self._limit // 10, LEAST), MOST)
 
     async def is_there(self) -> bool:
-        """History would be dropped. So little of it that a summary would save nothing isn't worth the question."""
-        chars = sum(len(message.text) for message in self.parts.history)
-        if chars < self._limit // 4 or not self._leaves_something():
+        """The history is longer than its share, or some of it would be dropped.
+
+        So little that a summary would save nothing isn't worth the question.
+        """
+        history = self.parts.history
+        chars = sum(len(message.text) for message in history)
+        if chars < self._limit // 4 or sum(isinstance(message, HumanMessage) for message in history) < 2:
             return False
+        count = counter(self._candidate.model)
+        if sum(count(message) for message in history) > self._share:
+            return True
         try:
             fitted = await self._fitting.route(
                 dataclasses.replace(self.call.route, candidates=(self._candidate,)), self.parts
@@ -114,9 +129,6 @@ class _Need:
             return False
         return fitted.first().dropped.history > 0
 
-    def _leaves_something(self) -> bool:
-        return sum(isinstance(message, HumanMessage) for message in self.parts.history) > 1
-
     def leaving(self) -> list[AnyMessage]:
         """The older messages: what stays fills half of the room there is for history, and is the last exchange at least."""
         count, given = counter(self._candidate.model), self.parts
@@ -124,7 +136,7 @@ class _Need:
         taken = sum(count(text) for text in (rest.frame, rest.closing, *rest.notes) if text)
         taken += sum(count(source.text) for source in rest.passages) + sum(count(message) for message in rest.turn)
         room = self._limit - HEADINGS - self._fitting.overhead(self._candidate.model) - taken - self.summary_tokens
-        room = max(room, self._limit // 8) // 2
+        room = min(max(room, self._limit // 8), self._share) // 2
         history = list(given.history)
         starts = [at for at, message in enumerate(history) if isinstance(message, HumanMessage)]
         if len(starts) < 2:
@@ -173,7 +185,7 @@ class _Work:
                     messages=len(leaving),
                 )
         if not done:
-            text, done = extract(text, leaving, 2 * self._tokens, counter("")), len(leaving)
+            text, done = extract(old, leaving, 2 * self._tokens, counter("")), len(leaving)
         until = leaving[done - 1].id or ""
         covered = next(i for i in range(len(messages) - 1, -1, -1) if messages[i].id == until) + 1
         return {"text": text, "messages": covered, "until": until, "by": "model" if by == "model" else "extract"}
@@ -233,29 +245,44 @@ def cheap(route: Route, catalogue: Catalogue) -> Route:
     return dataclasses.replace(route, candidates=tuple(chosen.values()), reasoning_effort=None)
 
 
-def extract(old: str, leaving: Sequence[BaseMessage], tokens: int, count: Count) -> str:
-    """A summary by quotation, of at most `tokens`: each question with the beginning of its answer. What doesn't fit goes: first the
-    answers, the oldest first, then the oldest lines."""
-    lines = [(line, "") for line in old.splitlines() if line.strip()]
+def extract(old: Summary | None, leaving: Sequence[BaseMessage], tokens: int, count: Count) -> str:
+    """A summary by quotation, of at most `tokens`: each question with the beginning of its answer.
+
+    Where that is too long the quotations become shorter step by step, then the oldest go.
+    """
+    kept = [line for line in old["text"].splitlines() if line.strip()] if old else []
+    written = kept if old and old["by"] == "model" else []
+    quoted = [] if written else [_Quotation(*line.removeprefix("- ").partition(_ARROW)[::2]) for line in kept]
     for message in leaving:
         said = " ".join(message.text.split())
         if isinstance(message, HumanMessage):
-            lines.append((f"- {_beginning(said, QUESTION)}", ""))
-        elif lines:
-            lines[-1] = (lines[-1][0], f" → {_beginning(said, ANSWER)}")
-    sizes = [count(question + answer) for question, answer in lines]
-    total = sum(sizes) + len(lines)
-    for at, (question, answer) in enumerate(lines):
-        if total <= tokens:
-            break
-        if answer:
-            total -= sizes[at] - count(question)
-            sizes[at], lines[at] = count(question), (question, "")
-    gone = 0
+            quoted.append(_Quotation(said, ""))
+        elif quoted:
+            quoted[-1] = _Quotation(quoted[-1].question, said)
+    lines: list[str] = []
+    for question, answer in QUOTED:
+        lines = [*written, *(one.line(question, answer) for one in quoted)]
+        if count("\n".join(lines)) <= tokens:
+            return "\n".join(lines)
+    sizes = [count(line) + 1 for line in lines]
+    total, gone = sum(sizes), 0
     while total > tokens and gone < len(lines):
-        total -= sizes[gone] + 1
+        total -= sizes[gone]
         gone += 1
-    return "\n".join(question + answer for question, answer in lines[gone:])
+    return "\n".join(lines[gone:])
+
+
+@dataclass(frozen=True, slots=True)
+class _Quotation:
+    """A question and what was answered."""
+
+    question: str
+    answer: str
+
+    def line(self, question: int, answer: int) -> str:
+        """With at most so many characters of each."""
+        said = f"{_ARROW}{_beginning(self.answer, answer)}" if answer and self.answer else ""
+        return f"- {_beginning(self.question, question)}{said}"
 
 
 def shorten(text: str, tokens: int, count: Count) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
 from langchain_anthropic import ChatAnthropic
+from langchain_core.outputs import ChatGenerationChunk
 from pydantic import SecretStr
 
 from domain.catalogue import Timeouts
@@ -19,9 +21,21 @@ MAX_TOKENS = 8192
 
 
 class GuardedChatAnthropic(ChatAnthropic):
-    """ChatAnthropic whose answers a guard has checked."""
+    """ChatAnthropic whose answers a guard has checked. Reasoning is in `additional_kwargs.reasoning_content`, as everywhere."""
 
     guarded: ClassVar[bool] = True
+
+    async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+        async for generation in super()._astream(*args, **kwargs):
+            if thought := _thought(generation.message.content):
+                generation.message.additional_kwargs["reasoning_content"] = thought
+            yield generation
+
+
+def _thought(content: str | list[str | dict[str, Any]]) -> str:
+    """What the blocks of a chunk say of the model's thinking. It doesn't go back: adaptive thinking does without."""
+    blocks = [block for block in content if isinstance(block, dict)]
+    return "".join(str(block.get("thinking") or "") for block in blocks if block.get("type") == "thinking")
 
 
 def build(

@@ -51,9 +51,11 @@ class _Known:
     state: BreakerState
     due: float
     """When it may be tried, on the monotonic clock; 0 while closed."""
+    changed_at: datetime
+    """By the database's clock: what was read before is not learnt after it."""
 
 
-_NEW = _Known(CLOSED, 0.0)
+_NEW = _Known(CLOSED, 0.0, datetime.min.replace(tzinfo=UTC))
 
 
 class Breakers:
@@ -148,12 +150,14 @@ class Breakers:
             log.warning("breakers go on from memory", provider=provider, error=type(lost).__name__)
             now = datetime.now(UTC)
             known = self._known.get(provider, _NEW)
-            return self._learn(provider, StoredBreaker(transition(_by(known, now), now), now))
+            return self._learn(provider, StoredBreaker(transition(_by(known, now), now), known.changed_at, now))
 
     def _learn(self, provider: str, stored: StoredBreaker) -> _Known:
         state = stored.state
+        if stored.changed_at < (known := self._known.get(provider, _NEW)).changed_at:
+            return known
         due = 0.0 if state.retry_at is None else time.monotonic() + (state.retry_at - stored.now).total_seconds()
-        known = self._known[provider] = _Known(state, due)
+        known = self._known[provider] = _Known(state, due, stored.changed_at)
         self._news.set()
         self._news = asyncio.Event()
         return known

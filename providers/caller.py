@@ -377,8 +377,7 @@ class _Attempt(Generic[T]):
             if (view := breakers.view(provider)).status == "open" and breakers.next_retry([provider]):
                 raise CircuitOpen(provider, "is left alone after repeated failures", retry_at=view.retry_at)
             async with await self._call.place(provider) as self._waited:
-                self._permit = await breakers.enter(provider)
-                self._reservation = await self._call.reserve(self._candidate)
+                await self._enter()
                 self._call.count(provider)
                 self.meter = Meter(self._call.need.prompt(self._candidate))
                 source = self._call.open(self._candidate, self.meter)
@@ -398,6 +397,20 @@ class _Attempt(Generic[T]):
             await asyncio.shield(self._broke(fault))
             raise
         await asyncio.shield(self._answered())
+
+    async def _enter(self) -> None:
+        """Have the breaker's leave and the tokens. Who is cancelled meanwhile waits for the end of it: what was granted is given back."""
+
+        async def enter() -> None:
+            self._permit = await self._call.caller.breakers.enter(self._candidate.provider)
+            self._reservation = await self._call.reserve(self._candidate)
+
+        entering = asyncio.create_task(enter())
+        try:
+            await asyncio.shield(entering)
+        except asyncio.CancelledError:
+            await asyncio.shield(asyncio.gather(entering, return_exceptions=True))
+            raise
 
     async def _answered(self) -> None:
         caller, candidate, usage = self._call.caller, self._candidate, self.meter.usage()
@@ -429,9 +442,11 @@ class _Attempt(Generic[T]):
     async def _cancelled(self) -> None:
         """The caller left: what was streamed was spent."""
         self._call.note(self._attempt("cancelled"))
-        if self._reservation is not None:
+        if self._reservation is not None and self.meter.begun:
             record = self._call.finished("cancelled", error_code="cancelled")
             await self._call.caller.ledger.commit(self._reservation, self.meter.usage(), record=record)
+        else:
+            await self._settle()
         if self._permit is not None:
             await self._call.caller.breakers.abandoned(self._permit)
 

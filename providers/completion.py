@@ -16,6 +16,7 @@ from providers.meter import Meter
 from providers.registry import Providers
 from providers.route import Candidate
 from providers.stream import stream_chat
+from providers.structured import is_strict
 from providers.wire.openai import Chunk
 from providers.wire.openai_http import offered
 
@@ -89,7 +90,9 @@ def options(spec: ProviderSpec, parameters: Mapping[str, Any]) -> dict[str, Any]
             temperature=parameters.get("temperature"), top_p=parameters.get("top_p"), max_tokens=most, stop=stops
         )
         choice = _anthropic_choice(parameters) if parameters.get("tools") else None
-        return {**given, **_given(tool_choice=choice)}
+        return {**given, **_given(tool_choice=choice, output_config=_anthropic_format(parameters))}
+    if spec.family == "huggingface":
+        return _given(max_tokens=most, temperature=parameters.get("temperature"))
     return {}
 
 
@@ -98,6 +101,15 @@ def _ollama_format(parameters: Mapping[str, Any]) -> Any:
     if asked.get("type") == "json_schema":
         return (asked.get("json_schema") or {}).get("schema") or "json"
     return "json" if asked.get("type") == "json_object" else None
+
+
+def _anthropic_format(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Only of schemas that it takes: a stricter one than asked for would change the answer."""
+    asked = parameters.get("response_format") or {}
+    schema = (asked.get("json_schema") or {}).get("schema")
+    if not isinstance(schema, dict) or schema.get("type") != "object" or not is_strict(schema):
+        return None
+    return {"format": {"type": "json_schema", "schema": schema}}
 
 
 def _anthropic_choice(parameters: Mapping[str, Any]) -> dict[str, Any] | None:

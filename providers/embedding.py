@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from domain.catalogue import Family, Timeouts
+from domain.catalogue import Family, ModelSpec, Timeouts
 from domain.errors import ProviderError, ProviderProtocolError
 from domain.usage import Usage, estimate_tokens
 from providers.failures import of_status, translate
@@ -43,8 +44,8 @@ class EmbeddingEndpoint:
     key_variable: str | None
     timeouts: Timeouts
 
-    async def embed(self, model: str, texts: Sequence[str], dimensions: int | None, meter: Meter) -> list[Vector]:
-        """One vector a text, in their order, all as long as each other and as `dimensions` where it is given.
+    async def embed(self, model: ModelSpec, texts: Sequence[str], dimensions: int | None, meter: Meter) -> list[Vector]:
+        """One vector a text, in their order: of `dimensions`, or of the model's own number where that is None.
 
         Raises ProviderUnavailable, ProviderRateLimited, ProviderRejected, ProviderProtocolError. `meter` has the tokens of the
         batches that were answered whether or not all are.
@@ -52,20 +53,22 @@ class EmbeddingEndpoint:
         vectors: list[Vector] = []
         spent = Usage(0, 0, "provider")
         for batch in batches(texts):
+            guess = Usage(_estimate(batch), 0, "estimated")
             try:
-                told = await self._ask(self._body(model, batch, dimensions), model, len(batch))
+                async with asyncio.timeout(self.timeouts.total):
+                    told = await self._ask(self._body(model.name, batch, dimensions), batch, meter, spent + guess)
             except ProviderError:
                 raise
             except Exception as failure:
-                ours = translate(failure, self.provider, model)
+                ours = translate(failure, self.provider, model.name)
                 if ours is None:
                     raise
                 raise ours from failure
             counted = _tokens(told)
-            spent += Usage(_estimate(batch), 0, "estimated") if counted is None else Usage(counted, 0, "provider")
+            spent += guess if counted is None else Usage(counted, 0, "provider")
             meter.reported(spent)
             vectors += self._vectors(told, len(batch))
-        self._check(vectors, model, dimensions)
+        self._check(vectors, model.name, dimensions or model.capabilities.dimensions)
         return vectors
 
     def _body(self, model: str, texts: Sequence[str], dimensions: int | None) -> dict[str, Any]:
@@ -75,7 +78,10 @@ class EmbeddingEndpoint:
         # an embedding of a part must not pass for one of the whole
         return {**body, "truncate": False} if self.family == "ollama" else {**body, "encoding_format": "float"}
 
-    async def _ask(self, body: Mapping[str, Any], model: str, count: int) -> dict[str, Any]:
+    async def _ask(
+        self, body: Mapping[str, Any], texts: Sequence[str], meter: Meter, taken_on: Usage
+    ) -> dict[str, Any]:
+        """The answer to a batch. `taken_on` is what is spent once the provider accepts it."""
         import httpx2
 
         path = "/api/embed" if self.family == "ollama" else "/embeddings"
@@ -93,11 +99,12 @@ class EmbeddingEndpoint:
                     response.headers,
                     await error_text(response),
                     self.provider,
-                    model,
+                    str(body["model"]),
                     key_variable=self.key_variable,
                 )
+            meter.reported(taken_on)
             read = bytearray()
-            most = count * MAX_DIMENSIONS * _BYTES_A_NUMBER
+            most = len(texts) * MAX_DIMENSIONS * _BYTES_A_NUMBER
             async for piece in response.aiter_bytes():
                 read += piece
                 if len(read) > most:
@@ -138,14 +145,12 @@ class EmbeddingEndpoint:
             raise self._wrong("sent an embedding that is no list of finite numbers", "malformed")
         return vector
 
-    def _check(self, vectors: Sequence[Vector], model: str, dimensions: int | None) -> None:
+    def _check(self, vectors: Sequence[Vector], model: str, expected: int | None) -> None:
         sizes = sorted({vector.size for vector in vectors})
         if len(sizes) > 1:
             raise self._wrong(f"sent embeddings of different lengths ({sizes[0]} to {sizes[-1]})", "dimensions")
-        if dimensions is not None and sizes not in ([], [dimensions]):
-            raise self._wrong(
-                f"sent embeddings of {sizes[0]} dimensions by '{model}', not of {dimensions} as asked", "dimensions"
-            )
+        if expected is not None and sizes not in ([], [expected]):
+            raise self._wrong(f"sent embeddings of {sizes[0]} dimensions by '{model}', not of {expected}", "dimensions")
 
     def _wrong(self, problem: str, reason: str) -> ProviderProtocolError:
         return ProviderProtocolError(self.provider, problem, reason=reason)
@@ -197,4 +202,5 @@ def cosine_pairs(left: Sequence[Vector], right: Sequence[Vector]) -> NDArray[np.
 def _unit(vectors: Sequence[Vector]) -> NDArray[np.float64]:
     stacked = np.asarray(vectors, dtype=np.float64)
     lengths = np.linalg.norm(stacked, axis=1, keepdims=True)
-    return np.divide(stacked, lengths, out=np.zeros_like(stacked), where=lengths > 0)
+    unit: NDArray[np.float64] = np.divide(stacked, lengths, out=np.zeros_like(stacked), where=lengths > 0)
+    return unit

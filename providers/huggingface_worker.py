@@ -18,6 +18,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from jinja2 import TemplateError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.generation.streamers import TextStreamer
+from transformers.utils import logging
 
 from domain.errors import ProviderBusy, ProviderRejected, ProviderUnavailable
 from providers.memory import available_bytes
@@ -70,8 +71,8 @@ class LoadedModel:
                 return_dict=True,
                 sanitize_control_tokens=True,
             )
-        except TemplateError as refused:
-            why = f"the template of '{self.name}' refuses the conversation: {refused}"[:300]
+        except (TemplateError, ValueError) as refused:
+            why = f"the template of '{self.name}' can't take the conversation: {refused}"[:300]
             raise ProviderRejected(self.provider, why, reason="request") from refused
         length = int(encoded["input_ids"].shape[1])
         if self.context_tokens is not None and length >= self.context_tokens:
@@ -147,6 +148,7 @@ def load(provider: str, name: str, *, reserve_mb: int) -> LoadedModel:
     if not weights:
         raise ProviderRejected(provider, f"'{name}' has no weights in safetensors", reason="model")
     gc.collect()
+    logging.disable_progress_bar()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     check_memory(provider, name, weights, free_bytes(device), reserve_mb)
     try:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 NO_KEY = "not-needed"
 """Sent to servers that ask for no key; the class insists on some text."""
+UNSIGNED = {"google": {"thought_signature": "skip_thought_signature_validator"}}
+"""Instead of the signature of a call that another model made; Google's own word for it."""
 
 
 def open_client(connect_seconds: float) -> httpx2.AsyncClient:
@@ -40,13 +42,16 @@ def open_client(connect_seconds: float) -> httpx2.AsyncClient:
 class GuardedChatOpenAI(ChatOpenAI):
     """ChatOpenAI whose stream comes through the guard. Asynchronous and streamed only, as we use it.
 
-    `reasoning_content` of the chunks is in their `additional_kwargs`; with `echo_reasoning` that of the messages goes back.
+    `reasoning_content` of the chunks is in their `additional_kwargs`, as is `tool_call_extra_content`, a list beside the tool calls.
+    With `echo_reasoning` and `signed_calls` those of the messages go back.
     """
 
     guarded: ClassVar[bool] = True
     """Whether a guard checks its answers; see providers.stream."""
     _endpoint: Endpoint = PrivateAttr()
     _echo_reasoning: bool = PrivateAttr(False)
+    _signed_calls: bool = PrivateAttr(False)
+    _output_limit: str = PrivateAttr("max_tokens")
 
     async def _astream(
         self,
@@ -56,17 +61,29 @@ class GuardedChatOpenAI(ChatOpenAI):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         body = self._get_request_payload(messages, stop=stop, stream_options={"include_usage": True}, **kwargs)
+        if (most := body.pop("max_completion_tokens", None)) is not None:
+            body[self._output_limit] = most
         if self._echo_reasoning:
             _return_reasoning(messages, body["messages"])
+        if self._signed_calls:
+            _return_signatures(self._endpoint.provider, messages, body["messages"])
         meter = metering.get() or Meter(0)
         async for chunk in self._endpoint.stream(body, meter):
             generation = self._convert_chunk_to_generation_chunk(chunk, AIMessageChunk, None)
             if generation is not None:
-                _add_reasoning(chunk, generation)
+                _add_extras(chunk, generation)
                 yield generation
 
 
-def build(endpoint: Endpoint, *, model: str, echo_reasoning: bool, effort: str | None = None) -> GuardedChatOpenAI:
+def build(
+    endpoint: Endpoint,
+    *,
+    model: str,
+    echo_reasoning: bool,
+    signed_calls: bool = False,
+    output_limit: str = "max_tokens",
+    effort: str | None = None,
+) -> GuardedChatOpenAI:
     """The chat model at an endpoint. One attempt a call: the retry loop is ours."""
     chat = GuardedChatOpenAI(
         model=model,
@@ -79,14 +96,20 @@ def build(endpoint: Endpoint, *, model: str, echo_reasoning: bool, effort: str |
     )
     chat._endpoint = endpoint
     chat._echo_reasoning = echo_reasoning
+    chat._signed_calls = signed_calls
+    chat._output_limit = output_limit
     return chat
 
 
-def _add_reasoning(chunk: dict[str, Any], generation: ChatGenerationChunk) -> None:
+def _add_extras(chunk: dict[str, Any], generation: ChatGenerationChunk) -> None:
+    """What LangChain's class leaves out. The guard lets all tool calls out in one chunk."""
     choices = chunk.get("choices")
-    thought = choices[0]["delta"].get("reasoning_content") if choices else None
-    if thought:
+    delta = choices[0]["delta"] if choices else {}
+    if thought := delta.get("reasoning_content"):
         generation.message.additional_kwargs["reasoning_content"] = thought
+    extras = [call.get("extra_content") for call in delta.get("tool_calls") or ()]
+    if any(extras):
+        generation.message.additional_kwargs["tool_call_extra_content"] = extras
 
 
 def _return_reasoning(messages: list[BaseMessage], wire: list[dict[str, Any]]) -> None:
@@ -95,3 +118,14 @@ def _return_reasoning(messages: list[BaseMessage], wire: list[dict[str, Any]]) -
             thought = message.additional_kwargs.get("reasoning_content")
             if thought:
                 written["reasoning_content"] = thought
+
+
+def _return_signatures(provider: str, messages: list[BaseMessage], wire: list[dict[str, Any]]) -> None:
+    for message, written in zip(messages, wire, strict=True):
+        if not isinstance(message, AIMessage) or not written.get("tool_calls"):
+            continue
+        own = message.response_metadata.get("provider") == provider
+        extras = message.additional_kwargs.get("tool_call_extra_content") if own else None
+        calls = written["tool_calls"]
+        for call, extra in zip(calls, extras or [None] * len(calls), strict=True):
+            call["extra_content"] = extra or UNSIGNED

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from providers import huggingface
+    from providers.embedding import EmbeddingEndpoint
 
 CONNECT_SECONDS = 5.0
 KEPT = 200
@@ -117,6 +118,8 @@ class Providers:
             self.endpoint(spec.name),
             model=model.name,
             echo_reasoning=spec.echo_reasoning,
+            signed_calls=spec.signed_calls,
+            output_limit=spec.output_limit,
             effort=effort if thinks else None,
         )
 
@@ -141,6 +144,18 @@ class Providers:
 
             self._client = open_client(CONNECT_SECONDS)
         return Endpoint(self._client, provider, access.base_url, access.api_key, spec.api_key_env, spec.timeouts)
+
+    def embedder(self, provider: str) -> EmbeddingEndpoint:
+        """Where a provider's embeddings are had. Raises ConfigurationError as `endpoint`, NoProvider for a family without any."""
+        from providers.embedding import EmbeddingEndpoint
+
+        spec, at = self.catalogue.provider(provider), self.endpoint(provider)
+        assert spec is not None, "it has an endpoint"
+        if spec.family not in ("openai_compatible", "ollama"):
+            raise NoProvider(f"Provider '{provider}' makes no embeddings.", provider=provider)
+        return EmbeddingEndpoint(
+            at.client, spec.family, provider, at.base_url, at.api_key, at.key_variable, at.timeouts
+        )
 
     async def warm(self) -> None:
         """Import the vendors' packages and build the usable providers' default models, in a thread: the first import of

@@ -24,6 +24,7 @@ Obstacle = Literal[
     "unusable",
     "no_chat",
     "no_embeddings",
+    "other_vectors",
     "no_tools",
     "no_structured_output",
     "context_too_small",
@@ -203,6 +204,9 @@ def choose(request: RouteRequest, catalogue: Catalogue, snapshot: Snapshot) -> R
     for (provider, model), reason in wanted.items():
         spec = _spec(catalogue, provider)
         obstacle = _obstacle(request, spec, model, snapshot, reason, on_premises and reason != "request")
+        if obstacle is None and request.kind == "embed" and explicit is not None and model != explicit[1]:
+            why = f"its vectors can't be compared with those of {explicit[1]}, which the request chose"
+            obstacle = Elimination(provider, model, "other_vectors", why)
         if obstacle is None:
             candidates.append(_candidate(request, spec, model, reason, snapshot))
         elif reason == "request" and not (request.tainted and obstacle.code == "leaves_premises"):
@@ -368,8 +372,9 @@ def _obstacle(
         if stays:
             return out("leaves_premises", "the request chose a local model, so no cloud model stands in for it")
     if request.kind == "embed":
-        known = able.embeddings or model == state.embed_model
-        return None if known else out("no_embeddings", "it makes no embeddings")
+        # what the catalogue doesn't list may make them: who asks for it by name will know
+        may = reason == "request" and spec.family in ("openai_compatible", "ollama") and not _listed(spec, model, snapshot)
+        return None if able.embeddings or model == state.embed_model or may else out("no_embeddings", "it makes no embeddings")
     return _unable(request, able, spec, out) or _slow(request, spec, model, snapshot, reason, out)
 
 

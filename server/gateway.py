@@ -46,7 +46,9 @@ async def route_completion(state: AppState, caller: Identity, request: Completio
 class GatewayCall:
     """One call. `candidate` and `meter` are those of the attempt under way, or of the one that answered."""
 
-    def __init__(self, state: AppState, caller: Identity, request: CompletionRequest, route: Route, tokens: int) -> None:
+    def __init__(
+        self, state: AppState, caller: Identity, request: CompletionRequest, route: Route, tokens: int
+    ) -> None:
         self.call_id = new_id()
         self.candidate: Candidate | None = None
         self.meter = Meter(tokens)

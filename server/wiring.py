@@ -21,6 +21,7 @@ from providers.admission import Admission
 from providers.breaker import Breakers
 from providers.caller import Caller
 from providers.chooser import Chooser
+from providers.embedder import Embedder
 from providers.estimate import OutputEstimates
 from providers.latency import Latencies
 from providers.registry import Providers
@@ -40,6 +41,7 @@ from storage.breakers import BreakerStore
 from storage.children import Children
 from storage.database import Database, open_pool
 from storage.documents import Documents
+from storage.embedding_cache import EmbeddingCache
 from storage.events import Events
 from storage.isolation import assert_isolation
 from storage.model_calls import ModelCalls
@@ -98,6 +100,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             providers=providers,
             caller=caller,
             chooser=Chooser(providers, policies, caller.breakers, caller.latencies, default),
+            embedder=Embedder(providers, caller, EmbeddingCache(db, settings.embedding_cache_seconds)),
             policies=policies,
             retriever=retriever,
             notes=notes,
@@ -109,6 +112,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         )
         caller.estimates.seed(await caller.ledger.recent_completions())
         await caller.breakers.start()
+        await services.embedder.start()
         await ingest.start()
         warming = asyncio.create_task(providers.warm())
         try:
@@ -119,6 +123,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             warming.cancel()
             await asyncio.gather(warming, return_exceptions=True)
             await ingest.stop()
+            await services.embedder.stop()
             await caller.breakers.stop()
             await providers.aclose()
 

@@ -18,9 +18,10 @@ Q = load("breakers")
 
 @dataclass(frozen=True, slots=True)
 class StoredBreaker:
-    """A state, and the database's time when it was read."""
+    """A state since when, and the database's time when it was read."""
 
     state: BreakerState
+    changed_at: datetime
     now: datetime
 
 
@@ -40,9 +41,12 @@ class BreakerStore:
             assert row is not None, "the row was made in this transaction or before"
             before = _stored(row)
             after = transition(before.state, before.now)
-            if after != before.state:
-                await conn.execute(Q["change"].encode(), {"provider": provider, **asdict(after)})
-            return StoredBreaker(after, before.now)
+            if after == before.state:
+                return before
+            cursor = await conn.execute(Q["change"].encode(), {"provider": provider, **asdict(after)})
+            changed = await cursor.fetchone()
+            assert changed is not None, "the row is locked"
+            return StoredBreaker(after, changed["changed_at"], before.now)
 
     async def all(self) -> dict[str, StoredBreaker]:
         """The breakers of all providers that have ever failed."""
@@ -64,5 +68,5 @@ class BreakerStore:
 
 
 def _stored(row: dict[str, Any]) -> StoredBreaker:
-    values = {key: value for key, value in row.items() if key not in ("provider", "now")}
-    return StoredBreaker(BreakerState(**values), row["now"])
+    values = {key: value for key, value in row.items() if key not in ("provider", "changed_at", "now")}
+    return StoredBreaker(BreakerState(**values), row["changed_at"], row["now"])

@@ -21,6 +21,7 @@ from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
 from domain.ids import OrganizationId
+from storage.connection import BatchingConnection
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +61,7 @@ def open_pool(dsn: str, *, min_size: int = 2, max_size: int = 20) -> Pool:
     """A closed pool for `dsn`; the caller opens and closes it. Connections are not in autocommit."""
     return AsyncConnectionPool(
         dsn,
-        connection_class=AsyncConnection[DictRow],
+        connection_class=BatchingConnection,
         kwargs={"row_factory": dict_row},
         min_size=min_size,
         max_size=max_size,
@@ -82,6 +83,7 @@ class Database:
         async with self.pool.connection() as conn, conn.pipeline():
             await conn.execute(SET_TENANT, [organization_id])
             yield conn
+            await conn.commit()
 
     @asynccontextmanager
     async def engine(self) -> AsyncIterator[Connection]:
@@ -89,6 +91,7 @@ class Database:
         async with self.pool.connection() as conn, conn.pipeline():
             await conn.execute(SET_ENGINE)
             yield conn
+            await conn.commit()
 
     async def fetch_all(self, organization_id: OrganizationId, sql: str, params: Params = ()) -> list[Row]:
         """All rows of one statement in a transaction of its own; retried once where the connection had been lost."""
@@ -102,7 +105,8 @@ class Database:
     async def _fetch_all(self, organization_id: OrganizationId, sql: str, params: Params) -> list[Row]:
         async with self.tenant(organization_id) as conn:
             cursor = await conn.execute(sql.encode(), params)
-            return await cursor.fetchall() if returns_rows(sql) else []
+        # read after the commit: all of it was one round trip
+        return await cursor.fetchall() if returns_rows(sql) else []
 
     async def fetch_one(self, organization_id: OrganizationId, sql: str, params: Params = ()) -> Row | None:
         """The first row of one statement, or None."""

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from psycopg import AsyncCursor
 from psycopg.rows import DictRow, dict_row
 
@@ -24,6 +23,7 @@ from domain.ids import OrganizationId, RunId, ThreadId
 from storage.database import SET_TENANT, Connection, Pool
 from storage.fence import fenced
 from storage.queries import load
+from storage.serde import MessageSerializer
 
 Q = load("runs")
 _CHECKPOINTS = load("checkpoints")
@@ -93,6 +93,7 @@ async def write_pending(pool: Pool, acting: Acting) -> None:
                     await conn.execute(SET_TENANT, [acting.organization_id])
                     await conn.execute(Q["assert_fence"].encode(), [acting.run_id, acting.fence])
                     await put_by(conn)
+                    await conn.commit()
 
 
 @asynccontextmanager
@@ -148,8 +149,7 @@ class TenantSaver(AsyncPostgresSaver):
     """Checkpoints of the acting organisation. Raises StaleFence where the run has been taken over, before anything is written."""
 
     def __init__(self, pool: Pool) -> None:
-        # Strict: only LangGraph's and langchain-core's own value types are revived; a crafted blob can't name another.
-        super().__init__(conn=pool, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+        super().__init__(conn=pool, serde=MessageSerializer())
         self.pool = pool
 
     @asynccontextmanager
@@ -167,6 +167,7 @@ class TenantSaver(AsyncPostgresSaver):
             await conn.execute(SET_TENANT, [acting.organization_id])
             async with conn.cursor(binary=True, row_factory=dict_row) as cursor:
                 yield cursor
+            await conn.commit()
 
     async def setup(self) -> None:
         """Nothing: our migrations make the tables."""

@@ -52,11 +52,11 @@ class AnthropicDialect:
             event = orjson.loads(frame)
         except orjson.JSONDecodeError:
             raise self._broken("sent something that is not JSON", "bad_json") from None
-        if not isinstance(event, dict):
+        if not isinstance(event, dict) or not isinstance(event.get("type"), str):
             raise self._broken("sent something malformed", "malformed")
         try:
             return self._event(event)
-        except (AttributeError, TypeError, KeyError) as odd:
+        except (AttributeError, TypeError, KeyError, ValueError) as odd:
             raise self._broken(f"sent something malformed ({type(odd).__name__})", "malformed") from odd
 
     def _event(self, event: Event) -> bool:

@@ -47,7 +47,7 @@ class OllamaDialect:
             raise ProviderUnavailable(self.provider, f"broke off with an error: {text}", reason="stream_error")
         try:
             return self._line(line)
-        except (AttributeError, TypeError, KeyError) as odd:
+        except (AttributeError, TypeError, KeyError, ValueError) as odd:
             raise self._broken(f"sent something malformed ({type(odd).__name__})", "malformed") from odd
 
     def _line(self, line: Line) -> bool:

@@ -24,6 +24,8 @@ class _Call:
     id: str
     name: str
     arguments: str = ""
+    extra: Any = None
+    """What the server wants back with the call: Gemini's signature."""
 
 
 class OpenAIDialect:
@@ -73,7 +75,7 @@ class OpenAIDialect:
             return usage
         try:
             return self._choice(chunk, choices[0]) or usage
-        except (AttributeError, TypeError, KeyError, IndexError) as odd:
+        except (AttributeError, TypeError, KeyError, IndexError, ValueError) as odd:
             raise self._broken(f"sent something malformed ({type(odd).__name__})", "malformed") from odd
 
     def _choice(self, chunk: Chunk, choice: Mapping[str, Any]) -> bool:
@@ -135,6 +137,7 @@ class OpenAIDialect:
             known = next((call for call in self._calls if call.index == index), None)
             call = known or self._begun(int(index), identifier, name)
         call.id = call.id or identifier
+        call.extra = part.get("extra_content") or call.extra
         if name and name != call.name:
             if call.name and call.arguments:
                 raise self._broken(f"changed the name of its call of '{call.name[:80]}'", "bad_tool_call")
@@ -167,6 +170,7 @@ class OpenAIDialect:
                 "id": call.id,
                 "type": "function",
                 "function": {"name": call.name, "arguments": call.arguments or "{}"},
+                **({"extra_content": call.extra} if call.extra else {}),
             }
             for n, call in enumerate(self._calls)
         ]

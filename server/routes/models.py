@@ -29,7 +29,9 @@ async def model(state: StateDep, caller: CallerDep, model: str) -> Response:
     found = next((entry for entry in entries if model == entry["id"] or model in entry.get("aliases", ())), None)
     if found is None:
         available = [entry["id"] for entry in entries]
-        raise UnknownModel(f"There is no model '{model[:200]}'. Available: {', '.join(available)}.", available=available)
+        raise UnknownModel(
+            f"There is no model '{model[:200]}'. Available: {', '.join(available)}.", available=available
+        )
     return _json({**found, "id": model})
 
 

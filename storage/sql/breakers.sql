@@ -4,7 +4,7 @@ INSERT INTO provider_breakers (provider) VALUES (%(provider)s) ON CONFLICT (prov
 
 -- name: lock
 -- (engine) The breaker and the database's clock, held until the change is written.
-SELECT status, failures, open_seconds, retry_at, probe, clock_timestamp() AS now
+SELECT status, failures, open_seconds, retry_at, probe, updated_at AS changed_at, clock_timestamp() AS now
 FROM provider_breakers WHERE provider = %(provider)s FOR UPDATE;
 
 -- name: change
@@ -12,13 +12,13 @@ FROM provider_breakers WHERE provider = %(provider)s FOR UPDATE;
 WITH changed AS (
     UPDATE provider_breakers SET status = %(status)s, failures = %(failures)s, open_seconds = %(open_seconds)s,
         retry_at = %(retry_at)s, probe = %(probe)s, updated_at = clock_timestamp()
-    WHERE provider = %(provider)s RETURNING provider
+    WHERE provider = %(provider)s RETURNING provider, updated_at
 )
-SELECT pg_notify('consilium_breakers', provider) FROM changed;
+SELECT pg_notify('consilium_breakers', provider), updated_at AS changed_at FROM changed;
 
 -- name: all
 -- (engine) Every breaker that is not as new, with the database's clock.
-SELECT provider, status, failures, open_seconds, retry_at, probe, clock_timestamp() AS now FROM provider_breakers;
+SELECT provider, status, failures, open_seconds, retry_at, probe, updated_at AS changed_at, clock_timestamp() AS now FROM provider_breakers;
 
 -- name: listen
 -- Hear of changes other replicas make.

@@ -230,15 +230,34 @@ async def test_a_request_its_provider_finds_wrong_is_the_clients(serving: Servin
 async def test_a_failure_before_the_answer_is_not_seen(
     serving: Serving, fault: Any, stream: bool, owner_dsn: str
 ) -> None:
-    with Upstream(fixed("whole answer")) as upstream, Upstream(fixed("whole answer")) as other:
+    with Upstream(fixed("whole answer")) as upstream:
         upstream.fail(fault)
-        async with serving(upstream, OLLAMA_BASE_URL=other.url) as server:
+        async with serving(upstream) as server:
             answer: Any = await client(server).chat.completions.create(
                 model="openai/gpt-4o", messages=HELLO, stream=stream
             )
             text = (await text_of(answer))[0] if stream else answer.choices[0].message.content
     assert text == "whole answer"
     assert outcome(owner_dsn) == ("gateway", "answered", 2)
+    assert violations(owner_dsn) == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_another_provider_stands_in(
+    serving: Serving, stream: bool, owner_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Upstream(fixed("of the cloud")) as upstream, Upstream(fixed("of the house")) as local:
+        monkeypatch.setenv("VLLM_BASE_URL", local.openai_url)
+        monkeypatch.setenv("VLLM_MODEL", "llama")
+        upstream.fail("server_error", times=9)
+        async with serving(upstream) as server:
+            answer: Any = await client(server).chat.completions.create(
+                model="openai/gpt-4o", messages=HELLO, stream=stream
+            )
+            text = (await text_of(answer))[0] if stream else answer.choices[0].message.content
+    assert text == "of the house"
+    assert local.requests[0]["model"] == "llama"
+    assert outcome(owner_dsn)[:2] == ("gateway", "answered")
     assert violations(owner_dsn) == []
 
 

@@ -87,16 +87,25 @@ async def test_json_is_asked_for_only_on_request(serving: Serving, mode: str) ->
 
 @pytest.mark.parametrize("wire", WIRES)
 async def test_a_provider_without_it_is_told_in_the_prompt(serving: Serving, wire: str) -> None:
-    environ = {"wire": wire} if wire != "openai" else {"wire": "openai", "OPENAI_MODEL": "unlisted"}
+    context = {} if wire == "ollama" else {"model": f"{wire}/unlisted"}
     with Upstream(fixed(json.dumps(RIGHT))) as upstream:
-        async with serving(upstream, environ["wire"]) as server:
-            context = {"model": "openai/unlisted"} if wire == "openai" else {}
+        async with serving(upstream, wire) as server:
             values, _ = await run(server, SCHEMA, **context)
     assert answer_of(values)["additional_kwargs"]["parsed"] == RIGHT
     [request] = upstream.requests
     # with tools Ollama would write JSON where it should call one
-    assert not {"response_format", "format"} & set(request)
+    assert not {"response_format", "format", "output_config"} & set(request)
     assert '"additionalProperties' in json.dumps(request, ensure_ascii=False).replace("\\", "")
+
+
+async def test_claude_is_held_to_the_schema(serving: Serving) -> None:
+    with Upstream(script(said("three"), said(RIGHT))) as upstream:
+        async with serving(upstream, "anthropic") as server:
+            values, _ = await run(server, SCHEMA)
+    assert answer_of(values)["additional_kwargs"]["parsed"] == RIGHT
+    for request in upstream.requests:
+        assert request["output_config"]["format"] == {"type": "json_schema", "schema": SCHEMA}
+        assert "JSON" in json.dumps(request["system"])
 
 
 async def test_ollama_keeps_to_the_schema_where_no_tool_can_be_called(serving: Serving) -> None:

@@ -11,13 +11,15 @@ import psycopg
 import pytest
 import yaml
 
+from domain.ids import ThreadId, organization_id
+from storage.saver import acting_for, checkpoint_thread
 from tests.acceptance.conftest import Serving
 from tests.serving import Served
 from tests.upstream.reply import Call, Reply
 from tests.upstream.server import Upstream
 
 WINDOW = 8192
-TURNS = 64
+TURNS = 62
 FACT = re.compile(r"the code word of room \d+ is \w+-\d+")
 CHATTER = "and by the way the weather at the harbour was fine this morning, with little wind and a good view. " * 3
 
@@ -75,14 +77,12 @@ async def tell(server: Served, thread: str, room: int) -> dict[str, Any]:
 
 
 async def summary_of(server: Served, thread: str) -> dict[str, Any] | None:
-    state = await server.state.graphs["supervisor"].aget_state({"configurable": await _of(server, thread)})
-    return dict(state.values["summary"]) if state.values.get("summary") else None
-
-
-async def _of(server: Served, thread: str) -> dict[str, str]:
-    from domain.ids import organization_id
-
-    return {"thread_id": f"{organization_id('acme')}:{thread}"}
+    """What the conversation's state keeps."""
+    acme = organization_id("acme")
+    with acting_for(acme):
+        configurable = {"thread_id": checkpoint_thread(acme, ThreadId(thread)), "checkpoint_ns": ""}
+        state = await server.state.graphs["supervisor"].aget_state({"configurable": configurable})
+    return state.values.get("summary")
 
 
 async def test_a_long_conversation_stays_within_a_small_window(
@@ -128,7 +128,7 @@ async def test_a_summary_that_fails_costs_no_turn(serving: Serving, catalogue: s
     with Upstream(broken) as upstream:
         async with serving(upstream, CONSILIUM_PROVIDERS_FILE=catalogue) as server:
             thread = (await server.sdk().threads.create())["thread_id"]
-            for room in range(24):
+            for room in range(40):
                 values = await tell(server, thread, room)
                 assert values["messages"][-1]["response_metadata"]["stop_reason"] == "completed"
             async with server.http() as http:
@@ -154,7 +154,12 @@ async def test_without_a_model_the_conversation_is_summed_up_by_quoting(serving:
         for room in range(12):
             values = await tell(server, thread, room)
             assert values["messages"][-1]["type"] == "ai"
-            assert "__error__" not in values
+        summary = await summary_of(server, thread)
+        assert summary is not None
+        assert summary["by"] == "extract"
+        assert "room 1 is heron-1" in summary["text"]
+        covered = [m["id"] for m in values["messages"]][: summary["messages"]]
+        assert covered[-1] == summary["until"]
 
 
 async def test_a_question_that_can_not_fit_is_refused_by_name(serving: Serving, catalogue: str) -> None:

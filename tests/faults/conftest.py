@@ -11,6 +11,19 @@ from typing import Any
 import pytest
 from langgraph_sdk.client import LangGraphClient
 
+from domain.catalogue import load_catalogue
+from domain.settings import ROOT
+from providers.admission import Admission
+from providers.breaker import Breakers
+from providers.caller import Caller
+from providers.estimate import OutputEstimates
+from providers.latency import Latencies
+from providers.registry import Providers
+from retrieval.analyse import analyse
+from storage.breakers import BreakerStore
+from storage.database import Database
+from storage.model_calls import ModelCalls
+from storage.quota import QuotaLedger
 from tests.serving import Served, serve, settings_for
 from tests.upstream.reply import fixed
 from tests.upstream.server import Upstream
@@ -47,6 +60,7 @@ providers:
 """
 IMPATIENT = "{connect: 2, first_token: 2, between_tokens: 1.2, total: 10}"
 Serving = Callable[..., AbstractAsyncContextManager[Served]]
+Calling = Callable[[dict[str, str], Admission], tuple[Caller, Providers]]
 
 
 @dataclass(frozen=True)
@@ -116,3 +130,27 @@ def serving_three(
             yield served
 
     return start
+
+
+@pytest.fixture
+async def calling(db: Database) -> AsyncIterator[Calling]:
+    """A caller over the project's catalogue, with the providers of this environment and these places."""
+    made: list[Providers] = []
+
+    def make(environ: dict[str, str], admission: Admission) -> tuple[Caller, Providers]:
+        providers = Providers(load_catalogue(ROOT / "config" / "providers.yaml"), environ, analyse)
+        made.append(providers)
+        caller = Caller(
+            ledger=QuotaLedger(db),
+            calls=ModelCalls(db),
+            breakers=Breakers(BreakerStore(db)),
+            admission=admission,
+            latencies=Latencies(),
+            estimates=OutputEstimates(),
+            output_tokens=50,
+        )
+        return caller, providers
+
+    yield make
+    for providers in made:
+        await providers.aclose()

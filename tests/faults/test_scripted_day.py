@@ -183,6 +183,8 @@ async def test_a_day_on_which_a_third_of_all_calls_is_lost(
         watch(owner_dsn)  # a server that starts refuses a table it doesn't know
         ended = await spend(server)
         explained = await explain_all(server, owner_dsn)
+    for upstream in three.values():
+        await upstream.quiet()
     assert len(ended) == TURNS
     check_answers(ended)
     check_tools(owner_dsn)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from domain.catalogue import Catalogue, ProviderSpec, Timeouts, load_catalogue
@@ -23,6 +24,7 @@ from providers.meter import Meter
 from providers.registry import Providers
 from providers.stream import stream_chat
 from retrieval.analyse import analyse
+from tests.serving import serve, settings_for
 
 INSTALLED = find_spec("transformers") is not None and find_spec("torch") is not None
 installed = pytest.mark.skipif(not INSTALLED, reason="needs the extra huggingface")
@@ -43,17 +45,19 @@ def make(folder: Path, *words: str, context: int = 64) -> str:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    known = [END, "<unk>", "assistant", "user", "system", "tool", *dict.fromkeys(w for w in words if w != END)]
+    known = ["<unk>", "assistant", "user", "system", "tool", *dict.fromkeys(w for w in words if w != END)]
     vocabulary = {word: i for i, word in enumerate(known)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, unk_token="<unk>")
     fast.chat_template = TEMPLATE
     fast.save_pretrained(folder)
+    vocabulary[END] = fast.eos_token_id  # which the text "<end>" alone isn't
     size = 128
     config = LlamaConfig(
         vocab_size=size, hidden_size=size, intermediate_size=4, num_hidden_layers=1, num_attention_heads=1,
-        max_position_embeddings=context, eos_token_id=0, bos_token_id=None, pad_token_id=0, tie_word_embeddings=False,
+        max_position_embeddings=context, eos_token_id=vocabulary[END], bos_token_id=None,
+        pad_token_id=vocabulary[END], tie_word_embeddings=False,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
     spoken = [vocabulary[word] for word in ("assistant", *words)]
@@ -254,20 +258,24 @@ async def test_only_configured_models_are_loaded(start: Start, tmp_path: Path) -
         await local.ask(model="somebody/else")
 
 
+def spoil(folder: Path, fault: str) -> None:
+    match fault:
+        case "empty":
+            for file in folder.iterdir():
+                file.unlink()
+        case "pickled":
+            (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+        case "no template":
+            (folder / "chat_template.jinja").unlink()
+        case "no config":
+            (folder / "config.json").write_text("{}")
+
+
 @installed
 @pytest.mark.parametrize("fault", ["empty", "pickled", "no template", "no config", "refuses"])
 async def test_what_cannot_be_used_is_a_typed_error(start: Start, fault: str) -> None:
     local = start("Three", END)
-    folder = Path(local.name)
-    if fault == "empty":
-        for file in folder.iterdir():
-            file.unlink()
-    elif fault == "pickled":
-        (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    elif fault == "no template":
-        (folder / "chat_template.jinja").unlink()
-    elif fault == "no config":
-        (folder / "config.json").write_text("{}")
+    spoil(Path(local.name), fault)
     with pytest.raises(ProviderRejected) as refused:
         await local.ask(HumanMessage("refuse" if fault == "refuses" else "hello"))
     assert refused.value.details["reason"] == ("request" if fault == "refuses" else "model")
@@ -281,9 +289,42 @@ async def test_a_model_that_is_too_slow_is_left(start: Start) -> None:
     assert stalled.value.details["reason"] == "stalled"
 
 
+def without_reserve(folder: Path) -> str:
+    """The catalogue for a machine that has little memory left."""
+    catalogue = yaml.safe_load(Path("config/providers.yaml").read_text())
+    for entry in catalogue["providers"]:
+        entry["memory_reserve_mb"] = 0
+    file = folder / "providers.yaml"
+    file.write_text(yaml.safe_dump(catalogue))
+    return str(file)
+
+
+@installed
+async def test_it_answers_over_the_real_server(owner_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = make(tmp_path / "model", '{"n":', "3}", END, context=2_000)
+    monkeypatch.setenv("HUGGINGFACE_MODEL", name)
+    settings = settings_for(owner_dsn, tmp_path, CONSILIUM_PROVIDERS_FILE=without_reserve(tmp_path))
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    asked = {"prompt": "how many", "provider": "huggingface", "mode": "json", "response_schema": schema}
+    async with serve(settings) as server, server.http() as http:
+        answer = await http.post("/internal/llm/generate", json={**asked, "timeout_ms": 120_000}, timeout=130)
+        rows = {row["provider"]: row for row in (await http.get("/v1/providers")).json()["providers"]}
+        usage = (await http.get("/v1/usage", params={"group_by": "model"})).json()
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert body["parsed"] == {"n": 3}
+    assert body["meta"]["provider"] == "huggingface"
+    assert body["used_tokens"]["completion"] == 3
+    assert rows["huggingface"]["usable"] is True
+    assert rows["huggingface"]["models"][0]["price"] is None
+    counted = {name: usage["totals"][name] for name in ("prompt", "completion")}
+    assert counted == body["used_tokens"]
+    assert usage["totals"]["exact"] is True
+
+
 @pytest.fixture
-def nowhere() -> Iterator[Providers]:
-    yield Providers(Catalogue(providers=(spec(),)), {}, analyse)
+def nowhere() -> Providers:
+    return Providers(Catalogue(providers=(spec(),)), {}, analyse)
 
 
 @installed

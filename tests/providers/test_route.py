@@ -77,7 +77,7 @@ def test_request_then_skill_then_organisation_then_order() -> None:
         (Choice("openrouter", "openai/gpt-4o"), ("openrouter", "openai/gpt-4o")),
         (Choice("openai", "openai/gpt-4o"), ("openai", "gpt-4o")),
         (Choice(model="openrouter/openai/gpt-4o"), ("openrouter", "openai/gpt-4o")),
-        (Choice("deepseek"), ("deepseek", "deepseek-chat")),
+        (Choice("deepseek"), ("deepseek", "deepseek-flash")),
         (Choice(model="extractive"), ("extractive", "extractive")),
     ],
 )
@@ -97,8 +97,8 @@ def test_a_listed_name_prefers_a_provider_that_can_be_used() -> None:
 def test_an_explicit_choice_that_cannot_be_had_is_refused_with_the_alternatives(choice: Choice) -> None:
     with pytest.raises(NoProvider) as refused:
         choose(RouteRequest(choice), CATALOGUE, snapshot({"DEEPSEEK_API_KEY": "secret"}))
-    assert refused.value.details["available"][:2] == ["deepseek/deepseek-chat", "extractive/extractive"]
-    assert "deepseek/deepseek-chat" in refused.value.message
+    assert refused.value.details["available"][:2] == ["deepseek/deepseek-flash", "extractive/extractive"]
+    assert "deepseek/deepseek-flash" in refused.value.message
     assert "secret" not in refused.value.message
 
 

@@ -21,6 +21,8 @@ class Call:
     name: str
     arguments: str
     id: str = "call_1"
+    extra: dict[str, Any] | None = None
+    """`extra_content`, as Gemini signs its calls on OpenAI's wire."""
 
 
 @dataclass(frozen=True)

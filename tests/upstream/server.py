@@ -1,5 +1,5 @@
-"""A scripted model server over real HTTP: OpenAI's chat completions, Ollama's chat and Anthropic's messages, with faults
-that can be switched on.
+"""A scripted model server over real HTTP: OpenAI's chat completions, Ollama's chat and Anthropic's messages, embeddings of
+the first two, with faults that can be switched on.
 
     with Upstream(fixed("Hello")) as upstream:
         Providers(catalogue, {"OPENAI_BASE_URL": upstream.openai_url, "OLLAMA_BASE_URL": upstream.url}, analyse)
@@ -23,6 +23,7 @@ from typing import Any, Literal, get_args
 
 import uvicorn
 
+from tests.upstream.embeddings import embeddings
 from tests.upstream.reply import Policy, fixed
 from tests.upstream.wires import StreamFault, anthropic_sse, as_openai, error, ollama_lines, openai_json, openai_sse
 
@@ -67,8 +68,11 @@ class Upstream:
         """Decides over the fault of the n-th request (from 0) where none is queued."""
         self.chunk_seconds = 0.0
         """Between two chunks."""
+        self._under_way = 0
         self._faults: deque[Planned] = deque()
         self._socket = socket.create_server(("127.0.0.1", port))
+        # asyncio sets it only on sockets whose protocol is named; without it the second write waits 40 ms for an acknowledgement
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.openai_url = f"{self.url}/v1"
         config = uvicorn.Config(self._app, interface="asgi3", lifespan="off", log_level="error", access_log=False)
@@ -107,14 +111,28 @@ class Upstream:
 
         asyncio.run(serve())
 
+    async def quiet(self) -> None:
+        """Wait until no request is under way: only then `spent` holds all of them."""
+        while self._under_way:
+            await asyncio.sleep(0.005)
+
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
+        self._under_way += 1
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            self._under_way -= 1
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         path: str = scope["path"]
         if scope["method"] == "GET":
             await _json(send, 200, {"object": "list", "data": [{"id": "scripted", "object": "model"}]})
             return
         body = await _body(receive)
+        if not body:
+            return  # the client left before it had asked
         request = json.loads(body)
         self.requests.append(request)
         self.headers.append({name.decode(): value.decode() for name, value in scope["headers"]})
@@ -123,6 +141,9 @@ class Upstream:
             planned = self.plan(len(self.requests) - 1, request)
         if planned is not None and planned.fault not in get_args(StreamFault):
             await _fail(planned, send)
+            return
+        if path.endswith(("/embeddings", "/api/embed")):
+            await _json(send, 200, embeddings(request, ollama=path.endswith("/api/embed")))
             return
         anthropic = path.endswith("/v1/messages")
         reply = self.policy(as_openai(request) if anthropic else request)
@@ -200,6 +221,8 @@ async def _body(receive: Any) -> bytes:
     parts = []
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return b""
         parts.append(message.get("body", b""))
         if not message.get("more_body"):
             return b"".join(parts)

@@ -44,13 +44,9 @@ def openai_sse(reply: Reply, model: str, *, usage: bool, fault: StreamFault | No
     for index, call in enumerate(reply.calls):
         place = {} if fault == "no_index" else {"index": index}
         first = {"name": call.name, "arguments": ""}
-        yield event(
-            {
-                "tool_calls": [
-                    {**place, "id": "" if fault == "empty_id" else call.id, "type": "function", "function": first}
-                ]
-            }
-        )
+        named = {"id": "" if fault == "empty_id" else call.id, "type": "function", "function": first}
+        signed = {"extra_content": call.extra} if call.extra else {}
+        yield event({"tool_calls": [{**place, **named, **signed}]})
         parts = [call.arguments[i : i + SPLIT] for i in range(0, len(call.arguments), SPLIT)]
         if fault in ("eof_in_arguments", "length_in_arguments"):
             parts = parts[:-1]
@@ -121,6 +117,14 @@ def anthropic_sse(reply: Reply, model: str, *, fault: StreamFault | None = None)
     yield _event({"type": "message_start", "message": message})
     yield _event({"type": "ping"})
     index = 0
+    if reply.reasoning:
+        block = {"type": "thinking", "thinking": "", "signature": ""}
+        yield _event({"type": "content_block_start", "index": index, "content_block": block})
+        for delta in (*({"type": "thinking_delta", "thinking": thought} for thought in reply.reasoning),
+                      {"type": "signature_delta", "signature": "c2ln"}):  # fmt: skip
+            yield _event({"type": "content_block_delta", "index": index, "delta": delta})
+        yield _event({"type": "content_block_stop", "index": index})
+        index += 1
     if reply.pieces:
         yield _event({"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}})
         for piece in reply.pieces:
