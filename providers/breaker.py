@@ -25,6 +25,7 @@ from storage.breakers import BreakerStore, StoredBreaker
 
 log = structlog.get_logger(__name__)
 POLL_SECONDS = 5.0
+RECONNECT_SECONDS = 1.0
 _LOST = (OperationalError, PoolTimeout, PoolClosed)
 
 
@@ -183,7 +184,7 @@ class Breakers:
                     await self._refresh()
             except _LOST as lost:
                 log.warning("breakers of other replicas can't be followed", error=type(lost).__name__)
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(RECONNECT_SECONDS)
 
 
 def _by(known: _Known, now: datetime) -> BreakerState:

@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from psycopg import AsyncConnection
+import structlog
+from psycopg import AsyncConnection, OperationalError
 
 from domain.breaker import BreakerState
 from storage.database import Database
 from storage.queries import load
 
+log = structlog.get_logger(__name__)
 Q = load("breakers")
 
 
@@ -34,7 +36,18 @@ class BreakerStore:
     async def change(
         self, provider: str, transition: Callable[[BreakerState, datetime], BreakerState]
     ) -> StoredBreaker:
-        """Apply a transition to the provider's state; the others are told where it made a difference."""
+        """Apply a transition to the provider's state; the others are told where it made a difference. Once more where the
+        connection had been lost."""
+        try:
+            return await self._change(provider, transition)
+        except OperationalError as lost:
+            log.warning("database connection lost, retrying once", error=type(lost).__name__)
+            await self._db.pool.drain()
+            return await self._change(provider, transition)
+
+    async def _change(
+        self, provider: str, transition: Callable[[BreakerState, datetime], BreakerState]
+    ) -> StoredBreaker:
         async with self._db.engine() as conn:
             await conn.execute(Q["ensure"].encode(), {"provider": provider})
             row = await (await conn.execute(Q["lock"].encode(), {"provider": provider})).fetchone()

@@ -12,11 +12,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    get_serializable_checkpoint_metadata,
+)
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from psycopg import AsyncCursor
 from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import Jsonb
 
 from domain.errors import ConsiliumError, StaleFence
 from domain.ids import OrganizationId, RunId, ThreadId
@@ -28,6 +38,7 @@ from storage.serde import MessageSerializer
 Q = load("runs")
 _CHECKPOINTS = load("checkpoints")
 _MANY = {
+    AsyncPostgresSaver.UPSERT_CHECKPOINTS_SQL: _CHECKPOINTS["checkpoints"],
     AsyncPostgresSaver.UPSERT_CHECKPOINT_BLOBS_SQL: _CHECKPOINTS["blobs"],
     AsyncPostgresSaver.INSERT_CHECKPOINT_WRITES_SQL: _CHECKPOINTS["writes"],
 }
@@ -65,20 +76,6 @@ def acting_for(
 def current_acting() -> Acting | None:
     """What `acting_for` has set for this task."""
     return _acting.get()
-
-
-class _Recorder:
-    """Stands in for the cursor of a write of a run: what the base class would execute now is kept for later, in order."""
-
-    def __init__(self, acting: Acting) -> None:
-        self._pending = acting.pending
-
-    async def execute(self, query: str, params: Sequence[Any]) -> None:
-        self._pending.append((query, [params]))
-
-    async def executemany(self, query: str, rows: Sequence[Any]) -> None:
-        if rows:
-            self._pending.append((query, list(rows)))
 
 
 async def write_pending(pool: Pool, acting: Acting) -> None:
@@ -130,6 +127,8 @@ def _together(pending: Sequence[tuple[str, list[Any]]]) -> list[tuple[str, list[
             rest.append((query, rows))
         else:
             columns[many].extend(rows)
+    checkpoints = _CHECKPOINTS["checkpoints"]
+    columns[checkpoints] = list({row[:3]: row for row in columns[checkpoints]}.values())
     return [
         (many, [[list(column) for column in zip(*rows, strict=True)]]) for many, rows in columns.items() if rows
     ] + rest
@@ -154,20 +153,70 @@ class TenantSaver(AsyncPostgresSaver):
 
     @asynccontextmanager
     async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
-        """`pipeline` is set by the base class exactly for writes. Those of a run wait, so that a turn's many small ones go
-        together: with the next flush of its events, before a tool is executed, before a read, and at its end."""
+        """`pipeline` is set by the base class exactly for writes."""
         acting = _acting.get()
         if acting is None:
             raise ConsiliumError("a checkpoint was touched outside acting_for(); this is a fault of ours")
-        if pipeline and acting.run_id is not None:
-            yield cast("AsyncCursor[DictRow]", _Recorder(acting))
-            return
         await write_pending(self.pool, acting)
-        async with self.pool.connection() as conn, conn.pipeline():
-            await conn.execute(SET_TENANT, [acting.organization_id])
-            async with conn.cursor(binary=True, row_factory=dict_row) as cursor:
-                yield cursor
-            await conn.commit()
+        with fenced(acting.run_id):
+            async with self.pool.connection() as conn, conn.pipeline():
+                await conn.execute(SET_TENANT, [acting.organization_id])
+                if pipeline and acting.run_id is not None:
+                    await conn.execute(Q["assert_fence"].encode(), [acting.run_id, acting.fence])
+                async with conn.cursor(binary=True, row_factory=dict_row) as cursor:
+                    yield cursor
+                await conn.commit()
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """A run's checkpoint waits, so that a turn's many small writes go together: with the next flush of its events, before a
+        tool is executed, before a read, and at its end. It is serialised here and now, not in a thread as the base class does:
+        what a step changes is small, and a turn's ten changes of threads cost more."""
+        acting = _acting.get()
+        if acting is None or acting.run_id is None:
+            return await super().aput(config, checkpoint, metadata, new_versions)
+        place = config["configurable"]
+        thread_id, namespace = place["thread_id"], place["checkpoint_ns"]
+        inline: dict[str, Any] = {}
+        blobs: dict[str, Any] = {}
+        for channel, value in checkpoint["channel_values"].items():
+            if value is None or isinstance(value, str | int | float):
+                inline[channel] = value
+            else:
+                blobs[channel] = value
+                if isinstance(value, _DeltaSnapshot):
+                    inline[channel] = True
+        versions = {channel: version for channel, version in new_versions.items() if channel in blobs}
+        if rows := self._dump_blobs(thread_id, namespace, blobs, versions):
+            acting.pending.append((self.UPSERT_CHECKPOINT_BLOBS_SQL, rows))
+        kept = Jsonb({**checkpoint, "channel_values": inline})
+        about = Jsonb(get_serializable_checkpoint_metadata(config, metadata))
+        row = (thread_id, namespace, checkpoint["id"], place.get("checkpoint_id"), kept, about)
+        acting.pending.append((self.UPSERT_CHECKPOINTS_SQL, [row]))
+        return {
+            "configurable": {"thread_id": thread_id, "checkpoint_ns": namespace, "checkpoint_id": checkpoint["id"]}
+        }
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """A run's writes wait as its checkpoints do."""
+        acting = _acting.get()
+        if acting is None or acting.run_id is None:
+            await super().aput_writes(config, writes, task_id, task_path)
+            return
+        place = config["configurable"]
+        rows = self._dump_writes(
+            place["thread_id"], place["checkpoint_ns"], place["checkpoint_id"], task_id, task_path, writes
+        )
+        special = all(channel in WRITES_IDX_MAP for channel, _ in writes)
+        query = self.UPSERT_CHECKPOINT_WRITES_SQL if special else self.INSERT_CHECKPOINT_WRITES_SQL
+        acting.pending.append((query, list(rows)))
 
     async def setup(self) -> None:
         """Nothing: our migrations make the tables."""

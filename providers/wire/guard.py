@@ -20,6 +20,8 @@ GRACE_SECONDS = 0.5
 LATE = 0.1
 """Seconds after a deadline from which on this process is busy rather than the provider silent."""
 AHEAD = 1024 * 1024
+EARLY = 4
+"""Pieces of the source that are looked at one by one: the role, then the first token."""
 T = TypeVar("T")
 
 
@@ -152,11 +154,15 @@ class _Reader:
         return data
 
     async def _pump(self, source: AsyncIterator[bytes]) -> None:
+        early = EARLY
         try:
             async for piece in source:
                 self._pieces.append(piece)
                 self._size += len(piece)
                 self._news.set()
+                if early:
+                    early -= 1
+                    await asyncio.sleep(0)  # the first token doesn't wait until the burst it came in is read
                 if self._size > AHEAD:
                     self._room.clear()
                     await self._room.wait()

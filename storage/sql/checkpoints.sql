@@ -1,3 +1,10 @@
+-- name: checkpoints
+-- Many checkpoints at once, each but once, as the saver's own statement writes one.
+INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
+SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::jsonb[], %s::jsonb[])
+ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
+DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata;
+
 -- name: blobs
 -- Many channel values at once, as the saver's own statement writes one.
 INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)

@@ -41,6 +41,7 @@ BODIES: dict[str, Case] = {
     "POST /threads/{thread_id}/state/checkpoint": {"json": {"checkpoint": {}}},
     "PATCH /threads/{thread_id}": {"json": {"metadata": {"title": "mine now"}}},
     "PUT /v1/documents/{document_id}": {"files": {"file": ("a.md", b"# Other", "text/markdown")}},
+    "PATCH /v1/documents/{document_id}": {"json": {"labels": ["local_only"]}},
     "PATCH /v1/notes/{note_id}": {"json": {"text": "mine now"}},
     "GET /v1/documents/{document_id}/versions/{version}/passage": {"params": {"start": 0, "end": 4}},
 }
