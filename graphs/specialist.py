@@ -15,14 +15,14 @@ from nodes.runtime import RunContext, Services
 from nodes.state import ChildInput, Input, Output, State
 
 
-def after_model(state: State) -> Literal["tools", "structure", "finish"]:
+async def after_model(state: State) -> Literal["tools", "structure", "finish"]:
     """An answer ends the turn, once it is JSON where that was asked for; tool calls are executed first."""
     if state.get("draft") is not None:
         return "structure"
     return "tools" if pending_calls(state["messages"]) else "finish"
 
 
-def after_tools(state: State) -> Literal["provider_router", "finish"]:
+async def after_tools(state: State) -> Literal["provider_router", "finish"]:
     """finish_subagent ends the task; any other result goes back to the model."""
     return "finish" if state.get("finish") else "provider_router"
 

@@ -20,12 +20,12 @@ from nodes.state import Input, Output, State
 from tools.delegation import SWITCH
 
 
-def after_context(state: State) -> Send | Literal["provider_router"]:
+async def after_context(state: State) -> Send | Literal["provider_router"]:
     """An active child gets the user's message, otherwise main."""
     return delegate.to_active_child(state) or "provider_router"
 
 
-def after_model(state: State) -> Literal["tools", "delegate", "structure", "finish"]:
+async def after_model(state: State) -> Literal["tools", "delegate", "structure", "finish"]:
     """Ordinary tools first, then delegations; an answer ends the turn, once it is JSON where that was asked for."""
     if state.get("draft") is not None:
         return "structure"
@@ -35,12 +35,12 @@ def after_model(state: State) -> Literal["tools", "delegate", "structure", "fini
     return "tools" if any(call["name"] != SWITCH for call in calls) else "delegate"
 
 
-def after_tools(state: State) -> Literal["delegate", "provider_router"]:
+async def after_tools(state: State) -> Literal["delegate", "provider_router"]:
     """Delegations of the same step come after its tools."""
     return "delegate" if pending_calls(state["messages"]) else "provider_router"
 
 
-def after_collect(state: State) -> Literal["structure", "finish", "provider_router"]:
+async def after_collect(state: State) -> Literal["structure", "finish", "provider_router"]:
     """Where a child has spoken to the user the turn ends; summaries go to the supervisor's model."""
     if state.get("draft") is not None:
         return "structure"

@@ -104,13 +104,14 @@ class JobEngine:
             # sent together, read together: the first fetch is the first round trip
             thread, unfinished = await self._lock_thread(conn, new)
             inserted = await self._insert(conn, new)
-            last_seq = await self._admit(new, thread, unfinished)
-            row = await inserted.fetchone()
-            assert row is not None
-            if new.idempotency_key is not None and not await self._remember(conn, new):
-                raise _Repeated
+            remembered = await self._remember(conn, new) if new.idempotency_key is not None else None
             await conn.execute(SET_ENGINE)
             await Queue(conn).put(new.run_id, new.thread_id)
+            last_seq = await self._admit(new, thread, unfinished)
+            if remembered is not None and await remembered.fetchone() is None:
+                raise _Repeated
+            row = await inserted.fetchone()
+            assert row is not None
             claimed = await self._claim(conn) if claim else None
         return Accepted(run_of(row), claimed, last_seq)
 
@@ -200,8 +201,9 @@ class JobEngine:
         )
         return inserted
 
-    async def _remember(self, conn: Connection, new: Submission) -> bool:
-        cursor = await conn.execute(
+    async def _remember(self, conn: Connection, new: Submission) -> Cursor:
+        """A row, still to be fetched, where the key is new."""
+        return await conn.execute(
             Q["remember_key"].encode(),
             {
                 "organization_id": new.organization_id,
@@ -211,7 +213,6 @@ class JobEngine:
                 "run_id": new.run_id,
             },
         )
-        return await cursor.fetchone() is not None
 
     async def claim_next(self) -> Claim | None:
         """Take the next eligible job, whoever accepted it; None where there is none."""

@@ -11,7 +11,7 @@ from langgraph.runtime import Runtime
 from domain.skills import Skill
 from nodes.prompt import last_question
 from nodes.runtime import RunContext, Services
-from nodes.state import Delegation, State, Turn
+from nodes.state import Delegation, State, Turn, changed
 from nodes.texts import language_of
 from retrieval.cite import number
 
@@ -41,13 +41,12 @@ def make(services: Services, skill: Skill) -> Any:
             "agents": [skill.name],
             "stripped": 0,
         }
+        sources = [source.model_dump(mode="json") for source in number(passages, [])]
         return {
             "turn": turn,
-            "sources": [source.model_dump(mode="json") for source in number(passages, [])],
-            "citations": [],
-            "finish": None,
-            "draft": None,
-            "children": None,
+            **changed(state, sources=sources, citations=[]),
+            # of the turn before; each would be written to the database, so only where there is something to clear
+            **{name: None for name in ("finish", "draft", "children") if state.get(name)},
             **(
                 {"local_only": True} if any(passage.local_only for passage in passages) or _inherits(delegation) else {}
             ),

@@ -7,7 +7,7 @@ from typing import Any
 from langchain_core.messages import AIMessage
 
 from domain.knowledge import Source
-from nodes.state import State, Turn
+from nodes.state import State, Turn, changed
 from nodes.texts import text
 from retrieval.cite import resolve, to_content_blocks
 
@@ -41,10 +41,8 @@ def make() -> Any:
             additional_kwargs=message.additional_kwargs,
             response_metadata={**message.response_metadata, "stop_reason": stop_reason, "agents": turn["agents"]},
         )
-        return {
-            "messages": [answer],
-            "citations": [citation.model_dump(mode="json") for citation in resolved.citations],
-        }
+        citations = [citation.model_dump(mode="json") for citation in resolved.citations]
+        return {"messages": [answer], **changed(state, citations=citations)}
 
     return finish
 

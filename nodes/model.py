@@ -18,7 +18,7 @@ from nodes.call import Call, RoutedModel
 from nodes.prompt import parts
 from nodes.provider_router import restore
 from nodes.runtime import RunContext, Services
-from nodes.state import State
+from nodes.state import State, changed
 from nodes.structure import json_output, late
 from nodes.texts import text
 from tools.delegation import finish_tool, switch_tool
@@ -52,7 +52,8 @@ def make(services: Services, skill: Skill, specialists: Sequence[Skill] = ()) ->
         _make_ids_unique(answer, state["messages"])
         if output is not None and not answer.tool_calls:
             return {"draft": answer}
-        return {"messages": [answer], "turn": {**turn, "stripped": turn["stripped"] + routed.call.stripped}}
+        stripped = turn["stripped"] + routed.call.stripped
+        return {"messages": [answer], **changed(state, turn={**turn, "stripped": stripped})}
 
     return model
 

@@ -6,6 +6,7 @@ langchain-core messages, so that strict deserialisation has nothing else to revi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from langchain_core.messages import AIMessage, AnyMessage
@@ -127,6 +128,11 @@ class Output(TypedDict):
 
     messages: Messages
     citations: list[dict[str, Any]]
+
+
+def changed(state: Mapping[str, Any], **values: Any) -> dict[str, Any]:
+    """Those of `values` that the state doesn't hold already: what a node returns is written, whether it is news or not."""
+    return {name: value for name, value in values.items() if name not in state or state[name] != value}
 
 
 class State(TypedDict):

@@ -20,6 +20,7 @@ from retrieval.queue import IngestQueue
 from retrieval.search import LexicalRetriever
 from server.auth import Authenticator
 from server.engine.engine import Engine
+from server.errors import IDENTITY_KEY
 from server.metrics import Metered, Metrics
 from storage.children import Children
 from storage.database import Database
@@ -60,7 +61,7 @@ class AppState:
     engine: Engine
 
 
-def _state(request: Request) -> AppState:
+async def _state(request: Request) -> AppState:
     state: AppState = request.app.state.consilium
     return state
 
@@ -70,7 +71,7 @@ StateDep = Annotated[AppState, Depends(_state)]
 
 async def _caller(request: Request, state: StateDep) -> Identity:
     """The verified token's identity; nothing reaches the database before."""
-    identity = await state.authenticator.identify(request.headers)
+    identity: Identity = request.scope.get(IDENTITY_KEY) or await state.authenticator.identify(request.headers)
     structlog.contextvars.bind_contextvars(organization_id=identity.organization_id)
     await state.organizations.ensure(identity.organization_id, identity.organization_name)
     return identity

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import ConsiliumError, InvalidInput, TooLarge
 from domain.identity import Identity
-from server.errors import TRACE_KEY, BodyTooLarge, render, render_any
+from server.errors import IDENTITY_KEY, TRACE_KEY, BodyTooLarge, render, render_any
 from server.json_body import checked_json
 
 log = structlog.get_logger(__name__)
@@ -69,7 +69,7 @@ class Door:
         if length in ("", "0") and "transfer-encoding" not in headers:
             return receive
         if not (self._open and scope["path"].startswith(self._open)):
-            await self._identify(headers)
+            scope[IDENTITY_KEY] = await self._identify(headers)
         limit = self._max_upload if scope["path"].startswith(UPLOADS) and _is_form(headers) else self._max
         if length.isdigit() and (len(length) > 15 or int(length) > limit):
             raise too_large(limit)

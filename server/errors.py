@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 TRACE_KEY = "consilium.trace_id"
 """Where the trace id lies in an ASGI scope."""
+IDENTITY_KEY = "consilium.identity"
+"""Where the identity lies that the door has verified, of requests with a body."""
 FAULT = "The server failed. Its log tells why, under this trace_id."
 _DATABASE_RETRY_SECONDS = 2
 _CODES = {

@@ -9,6 +9,7 @@ from domain.errors import UnknownModel
 from domain.identity import Identity
 from domain.ids import new_id
 from domain.policy import ModelPolicy
+from domain.quota import model_subject
 from domain.trace import current_trace_id
 from domain.usage import Usage
 from providers.caller import Need, Origin, Retraction
@@ -28,19 +29,21 @@ AGENT = "gateway"
 
 async def route_completion(state: AppState, caller: Identity, request: CompletionRequest, prompt_tokens: int) -> Route:
     """The models that may answer. Raises NoProvider, UnknownModel listing agents and models, RateLimited."""
-    chooser = state.services.chooser
-    wishes = ModelPolicy(model=None if request.model == AUTO else request.model)
+    named = request.model != AUTO
     shape = request.response_format
-    await state.rates.admit(caller.organization_id, caller.user_id, chooser.named(wishes))
-    return await chooser.route(
+    route = await state.services.chooser.route(
         caller.organization_id,
         caller.user_id,
-        wishes,
+        ModelPolicy(model=request.model) if named else ModelPolicy(),
         tools=bool(request.parameters.get("tools")),
         structured_output=shape == "json_schema",
         json_output=shape != "text",
         context_tokens=prompt_tokens + (request.max_output_tokens or 0),
     )
+    first = route.candidates[0]
+    subject = model_subject(first.provider, first.model) if named else None
+    await state.rates.admit(caller.organization_id, caller.user_id, subject)
+    return route
 
 
 class GatewayCall:

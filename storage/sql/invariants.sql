@@ -38,6 +38,19 @@ FROM quota_days d LEFT JOIN (
 ) u USING (organization_id, day)
 WHERE d.used <> coalesce(u.spent, 0);
 
+-- name: i4_subjects_are_the_ledger
+-- A day's used and reserved tokens of a user and of a model are the sums of the ledger.
+SELECT d.organization_id || ' ' || d.day || ' ' || d.scope || ' ' || d.subject AS subject,
+       'used ' || d.used || ', ledger ' || coalesce(u.spent, 0) || '; reserved ' || d.reserved || ', open reservations ' || coalesce(u.held, 0) AS problem
+FROM quota_subject_days d LEFT JOIN (
+    SELECT l.organization_id, l.day, s.scope, s.subject, sum(l.prompt + l.completion) FILTER (WHERE l.status = 'committed') AS spent,
+           sum(l.reserved) FILTER (WHERE l.status = 'reserved') AS held
+    FROM usage_ledger l
+    CROSS JOIN LATERAL (VALUES ('user', l.user_id), ('model', l.provider || '/' || coalesce(l.reserved_model, l.model))) s (scope, subject)
+    GROUP BY 1, 2, 3, 4
+) u USING (organization_id, day, scope, subject)
+WHERE d.used <> coalesce(u.spent, 0) OR d.reserved <> coalesce(u.held, 0);
+
 -- name: i4_nothing_is_held_when_idle
 -- A run that is over holds no tokens.
 SELECT u.entry_id::text AS subject, 'reserved ' || u.reserved || ' for run ' || r.run_id || ', which is ' || r.status AS problem

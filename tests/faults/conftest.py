@@ -76,7 +76,7 @@ async def read_turn(sdk: LangGraphClient, thread_id: str, question: str, context
     """A turn as it streams. Asserts that the reader is left with one answer."""
     shown: dict[str, str] = {}
     error, retractions = None, 0
-    asked = {"messages": [{"role": "user", "content": question}]}
+    asked: dict[str, Any] = {"messages": [{"role": "user", "content": question}]}
     async for part in sdk.runs.stream(
         thread_id, "supervisor", input=asked, context=context or {}, stream_mode=["messages-tuple", "custom"]
     ):

@@ -140,9 +140,13 @@ class Ended:
 async def ask(http: httpx.AsyncClient, sdk: LangGraphClient, thread_id: str, turn: int) -> Ended:
     """A turn through the public API; every other one is read as it streams."""
     kind = KINDS[turn % len(KINDS)]
-    asked = {"messages": [{"role": "user", "content": f"What about it? [turn {turn} {kind}]"}]}
+    asked: dict[str, Any] = {"messages": [{"role": "user", "content": f"What about it? [turn {turn} {kind}]"}]}
     preferred = [None, "openai", "ollama", "anthropic"][turn % 4]
-    body = {"assistant_id": "supervisor", "input": asked, "context": {"provider": preferred} if preferred else {}}
+    body: dict[str, Any] = {
+        "assistant_id": "supervisor",
+        "input": asked,
+        "context": {"provider": preferred} if preferred else {},
+    }
     if turn % 2:
         values = (await http.post(f"/threads/{thread_id}/runs/wait", json=body, timeout=90)).json()
         return Ended(turn, None if "__error__" in values else text_of(values["messages"][-1]), values.get("__error__"))

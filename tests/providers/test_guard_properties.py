@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -86,9 +86,9 @@ async def hear(wire: str, pieces: list[bytes], *, window: float = 0.025) -> Hear
     meter = Meter(77)
     frames, dialect = parts(wire, meter)
     out = [piece async for piece in guarded(source(pieces), frames, dialect, PATIENT, window=window)]
-    heard = {"openai": of_openai, "ollama": of_ollama, "anthropic": of_anthropic}[wire](out)
+    text, thoughts, calls = read_of(wire)(out)
     used = meter.usage()
-    return Heard(*heard, finish=meter.finish_reason, usage=(used.prompt, used.completion, used.source), pieces=len(out))
+    return Heard(text, thoughts, calls, meter.finish_reason, (used.prompt, used.completion, used.source), len(out))
 
 
 def of_openai(chunks: list[dict[str, Any]]) -> tuple[str, str, list[tuple[str, Any]]]:
@@ -120,6 +120,14 @@ def of_anthropic(events: list[bytes]) -> tuple[str, str, list[tuple[str, Any]]]:
             if delta["type"] == "input_json_delta":
                 calls[event["index"]][1] += delta["partial_json"]
     return text, thoughts, [(name, json.loads(raw)) for name, raw in calls.values()]
+
+
+def read_of(wire: str) -> Callable[[list[Any]], tuple[str, str, list[tuple[str, Any]]]]:
+    """Puts together again what comes out of a guard: text, thoughts, calls."""
+    readers: dict[str, Callable[[list[Any]], tuple[str, str, list[tuple[str, Any]]]]] = {
+        "openai": of_openai, "ollama": of_ollama, "anthropic": of_anthropic,
+    }  # fmt: skip
+    return readers[wire]
 
 
 def cut_at(data: bytes, places: list[int]) -> list[bytes]:
@@ -217,7 +225,7 @@ async def test_the_first_delta_goes_out_at_once_and_the_rest_together(wire: str)
     for chunk in chunks[: first + 1]:
         paced.chunks.put_nowait(chunk)
     got: list[Any] = []
-    read = {"openai": of_openai, "ollama": of_ollama, "anthropic": of_anthropic}[wire]
+    read = read_of(wire)
     async with asyncio.timeout(5):
         while not read(got)[0]:
             got.append(await anext(out))
@@ -242,7 +250,7 @@ async def test_a_delta_waits_no_longer_than_the_window(wire: str) -> None:
     for chunk in chunks[: upto + 1]:
         paced.chunks.put_nowait(chunk)
     got: list[Any] = []
-    read = {"openai": of_openai, "ollama": of_ollama, "anthropic": of_anthropic}[wire]
+    read = read_of(wire)
     async with asyncio.timeout(5):
         while read(got)[0] != "one two ":
             got.append(await anext(out))

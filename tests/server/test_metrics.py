@@ -91,7 +91,7 @@ async def test_every_metric_of_the_dashboard_is_exported(metered: Served, model:
         f"{line.split()[2]}{end}" for line in text.splitlines() if line.startswith("# TYPE") for end in ("", "_bucket")
     }
     assert names <= described
-    assert NEEDED <= set(samples), "these have values after one turn with one failure"
+    assert set(samples) >= NEEDED, "these have values after one turn with one failure"
 
 
 async def test_counts_are_the_ledgers(metered: Served, model: Upstream, owner_dsn: str) -> None:
@@ -105,16 +105,19 @@ async def test_counts_are_the_ledgers(metered: Served, model: Upstream, owner_ds
             "SELECT provider, model, source, sum(prompt)::int, sum(completion)::int FROM usage_ledger "
             "WHERE status = 'committed' GROUP BY 1, 2, 3"
         ).fetchall()
-        calls = conn.execute("SELECT count(*)::int FROM model_calls WHERE outcome = 'answered'").fetchone()
+        calls = conn.execute(
+            "SELECT count(*)::int, count(*) FILTER (WHERE provider = 'openai')::int FROM model_calls WHERE outcome = 'answered'"
+        ).fetchone()
+    assert calls is not None
     assert len(ledger) >= 2
     for provider, name, source, prompt, completion in ledger:
         place = {"provider": provider, "model": name, "source": source}
         assert total(samples, "llm_tokens_total", **place, kind="prompt") == prompt
         assert total(samples, "llm_tokens_total", **place, kind="completion") == completion
-    assert calls == (total(samples, "llm_requests_total", outcome="answered"),)
+    assert total(samples, "llm_requests_total", outcome="answered") == calls[0]
     assert total(samples, "llm_errors_total", provider="openai", error_code="provider_protocol_error") == 1
-    assert total(samples, "llm_latency_ms_count", provider="openai") == 3
-    assert total(samples, "llm_time_to_first_token_ms_count", provider="openai") == 4
+    assert total(samples, "llm_latency_ms_count", provider="openai") == calls[1] >= 3
+    assert total(samples, "llm_time_to_first_token_ms_count", provider="openai") == calls[1] + 1
     assert total(samples, "llm_calls_active") == total(samples, "llm_queue_depth") == 0
     assert total(samples, "runs_unfinished") == 0
 

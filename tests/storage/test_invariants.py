@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -19,22 +20,23 @@ from tests.upstream.server import Upstream
 async def lived_in(owner_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A database with two organisations' runs, tool calls, checkpoints and usage, of a server that has gone."""
 
-    def policy(body: dict[str, object]) -> Reply:
-        messages = body["messages"]
-        assert isinstance(messages, list)
-        if messages[-1]["role"] == "tool":
+    def policy(body: dict[str, Any]) -> Reply:
+        if body["messages"][-1]["role"] == "tool":
             return Reply(["it ", "is ", "noted"])
         return Reply(calls=[Call("save_organization_note", '{"text": "We close in August."}', "call_note")])
 
-    with Upstream(policy) as upstream:  # type: ignore[arg-type]
+    with Upstream(policy) as upstream:
         monkeypatch.setenv("OPENAI_BASE_URL", upstream.openai_url)
         monkeypatch.setenv("OPENAI_API_KEY", "sk-a-key-that-must-not-be-seen-anywhere")
         async with serve(settings_for(owner_dsn, tmp_path)) as server:
             for organization in ("acme", "borealis"):
+                async with server.http(organization) as http:
+                    limit = {"scope": "user", "subject": "ann", "daily_tokens": 1_000_000}
+                    assert (await http.put("/v1/quotas", json={"limits": [limit]})).status_code == 200
                 sdk = server.sdk(organization)
                 thread = await sdk.threads.create()
                 for question in ("Remember it.", "And again."):
-                    asked = {"messages": [{"role": "user", "content": question}]}
+                    asked: dict[str, Any] = {"messages": [{"role": "user", "content": question}]}
                     values = await sdk.runs.wait(thread["thread_id"], "supervisor", input=asked)
                     assert "__error__" not in values
                 await sdk.aclose()
@@ -49,6 +51,7 @@ BREAKS = {
         WHERE (thread_id, seq_first) = (SELECT thread_id, max(seq_first) FROM run_events GROUP BY thread_id LIMIT 1)""",
     "i4_reserved_is_what_is_reserved": "UPDATE quota_days SET reserved = reserved + 7",
     "i4_used_is_the_ledger": "UPDATE usage_ledger SET prompt = prompt + 1 WHERE entry_id = (SELECT entry_id FROM usage_ledger LIMIT 1)",
+    "i4_subjects_are_the_ledger": "UPDATE quota_subject_days SET used = used + 1 WHERE scope = 'user'",
     "i4_nothing_is_held_when_idle": """
         WITH held AS (
             UPDATE usage_ledger SET status = 'reserved', prompt = NULL, completion = NULL, source = NULL, settled_at = NULL
