@@ -162,7 +162,7 @@ def _chunk(generation: ChatGenerationChunk, provider: str) -> AIMessageChunk:
     told = message.response_metadata
     if told.get("done") is True:  # Ollama, which says 'stop' also where it calls tools
         told["finish_reason"] = told.get("done_reason") or "stop"
-    elif "stop_reason" in told:  # Anthropic; the name is ours for how a turn ended
+    elif "stop_reason" in told and "finish_reason" not in told:  # Anthropic; the name is ours for how a turn ended
         reason = str(told.pop("stop_reason"))
         told["finish_reason"] = _FINISH.get(reason, reason)
     return message

@@ -8,7 +8,6 @@ of the checkpoint tables compare that prefix.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -218,13 +217,6 @@ class TenantSaver(AsyncPostgresSaver):
         special = all(channel in WRITES_IDX_MAP for channel, _ in writes)
         query = self.UPSERT_CHECKPOINT_WRITES_SQL if special else self.INSERT_CHECKPOINT_WRITES_SQL
         acting.pending.append((query, list(rows)))
-
-    def get_next_version(self, current: str | None, channel: None) -> str:
-        """As LangGraph's, whose 49 characters every checkpoint repeats forty times, in 19: a number, and what tells forks apart.
-        The leading 1 sorts them after those of 49."""
-        number, started = (current or "0").partition(".")[0], 10**9
-        value = int(number) % started if len(number) == 10 else int(number)
-        return f"{started + value + 1}.{secrets.token_urlsafe(6)}"
 
     async def setup(self) -> None:
         """Nothing: our migrations make the tables."""

@@ -27,7 +27,7 @@ NO_DATA = {
     "/assistants/{assistant_id}/schemas": "as above",
     "/assistants/{assistant_id}/subgraphs": "as above",
     "/assistants/{assistant_id}/subgraphs/{namespace}": "as above",
-    "/v1/models/{model}": "models belong to the release",
+    "/v1/models/{model:path}": "models belong to the release",
 }
 """Routes with a path parameter that hold nothing of an organisation, with the reason."""
 SECRETS = {"acme": "forty-two", "globex": "seventeen"}
