@@ -71,6 +71,8 @@ class Accepted:
     claim: Claim | None
     last_seq: int
     """Of the thread's log when the run was accepted."""
+    new_thread: bool = False
+    """Whether the thread came into being with the run."""
 
 
 class JobEngine:
@@ -102,6 +104,7 @@ class JobEngine:
             if new.idempotency_key is not None and (known := await self._by_key(conn, new)):
                 return Accepted(known, None, 0)
             # sent together, read together: the first fetch is the first round trip
+            made = await self._make_thread(conn, new) if new.create_thread else None
             thread, unfinished = await self._lock_thread(conn, new)
             inserted = await self._insert(conn, new)
             remembered = await self._remember(conn, new) if new.idempotency_key is not None else None
@@ -112,8 +115,9 @@ class JobEngine:
                 raise _Repeated
             row = await inserted.fetchone()
             assert row is not None
+            new_thread = made is not None and await made.fetchone() is not None
             claimed = await self._claim(conn) if claim else None
-        return Accepted(run_of(row), claimed, last_seq)
+        return Accepted(run_of(row), claimed, last_seq, new_thread)
 
     async def submit(self, new: Submission, *, claim: bool) -> Accepted:
         """`accept`, where a concurrent request with the same idempotency key may win: then its run is returned."""
@@ -142,18 +146,20 @@ class JobEngine:
             )
         return run_of(row)
 
+    async def _make_thread(self, conn: Connection, new: Submission) -> Cursor:
+        """A row, still to be fetched, where the thread wasn't there."""
+        return await conn.execute(
+            Q["create_thread"].encode(),
+            {
+                "thread_id": new.thread_id,
+                "organization_id": new.organization_id,
+                "user_id": new.user_id,
+                "metadata": Jsonb(clean_json(new.thread_metadata)),
+            },
+        )
+
     async def _lock_thread(self, conn: Connection, new: Submission) -> tuple[Cursor, Cursor]:
-        """The thread, made where asked for and locked, and how many of its runs are not over; both still to be fetched."""
-        if new.create_thread:
-            await conn.execute(
-                Q["create_thread"].encode(),
-                {
-                    "thread_id": new.thread_id,
-                    "organization_id": new.organization_id,
-                    "user_id": new.user_id,
-                    "metadata": Jsonb(clean_json(new.thread_metadata)),
-                },
-            )
+        """The thread, locked, and how many of its runs are not over; both still to be fetched."""
         thread = await conn.execute(Q["lock_thread"].encode(), {"thread_id": new.thread_id})
         return thread, await conn.execute(Q["unfinished"].encode(), {"thread_id": new.thread_id})
 

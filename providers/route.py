@@ -373,8 +373,16 @@ def _obstacle(
             return out("leaves_premises", "the request chose a local model, so no cloud model stands in for it")
     if request.kind == "embed":
         # what the catalogue doesn't list may make them: who asks for it by name will know
-        may = reason == "request" and spec.family in ("openai_compatible", "ollama") and not _listed(spec, model, snapshot)
-        return None if able.embeddings or model == state.embed_model or may else out("no_embeddings", "it makes no embeddings")
+        may = (
+            reason == "request"
+            and spec.family in ("openai_compatible", "ollama")
+            and not _listed(spec, model, snapshot)
+        )
+        return (
+            None
+            if able.embeddings or model == state.embed_model or may
+            else out("no_embeddings", "it makes no embeddings")
+        )
     return _unable(request, able, spec, out) or _slow(request, spec, model, snapshot, reason, out)
 
 

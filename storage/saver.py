@@ -20,6 +20,7 @@ from langgraph.checkpoint.base import (
     ChannelVersions,
     Checkpoint,
     CheckpointMetadata,
+    CheckpointTuple,
     get_serializable_checkpoint_metadata,
 )
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
@@ -54,6 +55,8 @@ class Acting:
     fence: int | None = None
     pending: list[tuple[str, list[Any]]] = field(default_factory=list)
     """Statements with the rows they are to be executed with, in order."""
+    new_thread: bool = False
+    """Whether nothing can be stored of the run's thread yet. Until the first look."""
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -166,6 +169,14 @@ class TenantSaver(AsyncPostgresSaver):
                 async with conn.cursor(binary=True, row_factory=dict_row) as cursor:
                     yield cursor
                 await conn.commit()
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """As the base class; a thread that has just come into being isn't asked for what it can't have."""
+        acting = _acting.get()
+        if acting is not None and acting.new_thread:
+            acting.new_thread = False
+            return None
+        return await super().aget_tuple(config)
 
     async def aput(
         self,

@@ -79,7 +79,15 @@ async def serve(settings: Settings) -> AsyncIterator[Served]:
     """The server, up while the block runs."""
     app = create_app(settings)
     server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="on", timeout_graceful_shutdown=2)
+        uvicorn.Config(
+            app,
+            host="127.0.0.1",
+            port=0,
+            log_config=None,
+            lifespan="on",
+            timeout_graceful_shutdown=2,
+            timeout_keep_alive=60,  # longer than clients keep theirs: none is used again while it is being closed
+        )
     )
     running = asyncio.create_task(server.serve())
     while not server.started:

@@ -96,7 +96,8 @@ async def guarded(
                 limit = timeouts.between_tokens
                 stall_end = now + limit
             if dialect.held and (dialect.finished or now >= flushed + window):
-                flushed = now
+                if limit == timeouts.between_tokens:
+                    flushed = now  # what comes before the first token doesn't make that one wait
                 for piece in dialect.flush():
                     yield piece
             if reader.ended:

@@ -18,7 +18,7 @@ from domain.ids import OrganizationId, RunId, ThreadId, TraceId, UserId, new_id
 from domain.policy import ModelPolicy
 from domain.runs import TERMINAL, Event, Run, RunStatus
 from domain.trace import set_trace_id
-from jobs.engine import Claim, JobEngine, Submission, fingerprint
+from jobs.engine import Accepted, Claim, JobEngine, Submission, fingerprint
 from nodes.runtime import RunContext
 from providers.chooser import Chooser
 from server.engine.contract import RunRequest
@@ -142,7 +142,7 @@ class Engine:
         )
         if accepted.claim is not None:
             mine = accepted.run if accepted.claim.run_id == accepted.run.run_id else None
-            self._begin(accepted.claim, mine, accepted.last_seq if mine else None)
+            self._begin(accepted.claim, mine, accepted if mine else None)
         return accepted.run
 
     async def _check_model(self, identity: Identity, asked: dict[str, Any]) -> None:
@@ -287,9 +287,12 @@ class Engine:
     def _has_room(self) -> bool:
         return not self._stopping and len(self._live) < self._max
 
-    def _begin(self, claim: Claim, run: Run | None, last_seq: int | None) -> None:
+    def _begin(self, claim: Claim, run: Run | None, accepted: Accepted | None) -> None:
         """Start executing. A run we have at hand is registered at once, so that its first reader finds it here."""
-        held = self._register(claim, run, last_seq) if run is not None and last_seq is not None else None
+        held = None
+        if run is not None and accepted is not None:
+            held = self._register(claim, run, accepted.last_seq)
+            held.new_thread = accepted.new_thread
         task = asyncio.create_task(self._hold(claim, held))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -53,6 +53,8 @@ class Execution:
     log: RunLog
     context: RunContext
     acting: Acting | None = None
+    new_thread: bool = False
+    """Whether the thread came into being with this run, so that there is no state to read."""
     ending: Ending | None = None
     resumes_at: datetime | None = None
     """The run has no tokens left and is to wait for them until then."""
@@ -122,6 +124,7 @@ class Executor:
         """
         claim, run = held.claim, held.run
         with acting_for(claim.organization_id, claim.run_id, claim.fence) as held.acting:
+            held.acting.new_thread = held.new_thread
             keeper = asyncio.create_task(self._keep(held))
             flusher = asyncio.create_task(self._flush(held))
             try:

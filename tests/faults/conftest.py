@@ -58,7 +58,7 @@ providers:
     defaults: {{tools: true}}
     timeouts: {timeouts}
 """
-IMPATIENT = "{connect: 2, first_token: 2, between_tokens: 1.2, total: 10}"
+IMPATIENT = "{connect: 2, first_token: 1.5, between_tokens: 1, total: 10}"
 Serving = Callable[..., AbstractAsyncContextManager[Served]]
 Calling = Callable[[dict[str, str], Admission], tuple[Caller, Providers]]
 
