@@ -104,6 +104,15 @@ class Settings(BaseModel):
     lease_seconds: float = Field(30, ge=1, le=600, description="After this silence another replica takes a run over.")
     flush_seconds: float = Field(0.1, ge=0.01, le=5, description="How long an event waits to be stored, at most.")
     providers_file: Path = Field(ROOT / "config" / "providers.yaml", description="The catalogue of models.")
+    breaker_failures: int = Field(
+        5, ge=1, le=1000, description="Failures in a row after which a provider is left alone for a while."
+    )
+    breaker_open_seconds: float = Field(
+        10,
+        gt=0,
+        le=3600,
+        description="How long, in seconds, at first; doubled each time it fails again, up to 30 times as long.",
+    )
     embedding_cache_seconds: int = Field(
         86_400,
         ge=0,

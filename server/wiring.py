@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
+from domain.breaker import BreakerPolicy
 from domain.catalogue import load_catalogue
 from domain.policy import ModelPolicy
 from domain.settings import Settings, process_environment
@@ -85,7 +86,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         caller = Caller(
             ledger=QuotaLedger(db, settings.daily_tokens),
             calls=ModelCalls(db),
-            breakers=Breakers(BreakerStore(db)),
+            breakers=Breakers(BreakerStore(db), _breaker_policy(settings)),
             admission=Admission(catalogue.places()),
             latencies=Latencies(),
             estimates=OutputEstimates(),
@@ -198,6 +199,11 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
         finally:
             await engine.stop()
             await authenticator.aclose()
+
+
+def _breaker_policy(settings: Settings) -> BreakerPolicy:
+    seconds = settings.breaker_open_seconds
+    return BreakerPolicy(settings.breaker_failures, seconds, longest_seconds=30 * seconds)
 
 
 def _metrics(services: Services, db: Database) -> tuple[Metrics, Metered]:

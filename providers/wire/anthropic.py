@@ -100,7 +100,8 @@ class AnthropicDialect:
             self._inputs[int(event["index"])] = (name, [])
             self._spoken = True
         self._pass(event)
-        return True
+        # an empty block only announces what comes
+        return block["type"] not in ("text", "thinking") or bool(block.get("text") or block.get("thinking"))
 
     def _delta(self, event: Event) -> bool:
         index, delta = int(event["index"]), event["delta"]

@@ -68,6 +68,7 @@ async def guarded(
     clock = asyncio.get_running_loop().time
     total_end, stall_end = clock() + timeouts.total, clock() + timeouts.first_token
     limit, flushed = timeouts.first_token, float("-inf")
+    begun = False
     reader = _Reader(source)
     try:
         while not dialect.closed:
@@ -93,10 +94,11 @@ async def guarded(
             for frame in _framed(frames, data, dialect.provider):
                 moved = dialect.take(frame) or moved
             if moved:
+                begun = True
                 limit = timeouts.between_tokens
                 stall_end = now + limit
             if dialect.held and (dialect.finished or now >= flushed + window):
-                if limit == timeouts.between_tokens:
+                if begun:
                     flushed = now  # what comes before the first token doesn't make that one wait
                 for piece in dialect.flush():
                     yield piece

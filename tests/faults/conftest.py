@@ -58,7 +58,7 @@ providers:
     defaults: {{tools: true}}
     timeouts: {timeouts}
 """
-IMPATIENT = "{connect: 2, first_token: 1.5, between_tokens: 1, total: 10}"
+IMPATIENT = "{connect: 2, first_token: 2, between_tokens: 1.2, total: 10}"
 Serving = Callable[..., AbstractAsyncContextManager[Served]]
 Calling = Callable[[dict[str, str], Admission], tuple[Caller, Providers]]
 
@@ -86,7 +86,7 @@ async def read_turn(sdk: LangGraphClient, thread_id: str, question: str, context
             retractions += part.data["type"] == "retraction"
         elif part.event == "messages" and part.data[0]["type"] == "remove":
             del shown[part.data[0]["id"]]
-        elif part.event == "messages" and part.data[0]["type"] == "AIMessageChunk":
+        elif part.event == "messages" and part.data[0]["type"] in ("AIMessageChunk", "ai"):
             message = part.data[0]
             shown[message["id"]] = shown.get(message["id"], "") + str(message["content"])
     spoken = [text for text in shown.values() if text]

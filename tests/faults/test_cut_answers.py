@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langgraph_sdk.client import LangGraphClient
+from psycopg.rows import dict_row
 
 from storage.invariants import violations
 from tests.faults.conftest import WIRES, Serving, read_turn
@@ -39,7 +40,7 @@ class Cut:
         return str((await self.sdk.threads.create())["thread_id"])
 
     def charged(self, thread_id: str) -> list[dict[str, Any]]:
-        with psycopg.connect(self.owner_dsn, row_factory=psycopg.rows.dict_row) as conn:
+        with psycopg.connect(self.owner_dsn, row_factory=dict_row) as conn:
             return conn.execute(
                 "SELECT provider, status, prompt, completion, source FROM usage_ledger WHERE thread_id = %s "
                 "ORDER BY created_at",
