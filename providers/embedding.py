@@ -7,7 +7,7 @@ import base64
 import binascii
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import orjson
@@ -18,10 +18,8 @@ from domain.errors import ProviderError, ProviderProtocolError
 from domain.usage import Usage, estimate_tokens
 from providers.failures import of_status, translate
 from providers.meter import Meter
+from providers.wire.http import Http
 from providers.wire.openai_http import error_text
-
-if TYPE_CHECKING:
-    import httpx2
 
 Vector = NDArray[np.float32]
 BATCH_TEXTS = 96
@@ -36,7 +34,7 @@ _BYTES_A_NUMBER = 32
 class EmbeddingEndpoint:
     """Where embeddings are had. `family` is that of the wire; `key_variable` names the environment variable of the key."""
 
-    client: httpx2.AsyncClient
+    http: Http
     family: Family
     provider: str
     base_url: str = field(repr=False)
@@ -82,22 +80,22 @@ class EmbeddingEndpoint:
         self, body: Mapping[str, Any], texts: Sequence[str], meter: Meter, taken_on: Usage
     ) -> dict[str, Any]:
         """The answer to a batch. `taken_on` is what is spent once the provider accepts it."""
-        import httpx2
+        import aiohttp
 
         path = "/api/embed" if self.family == "ollama" else "/embeddings"
         headers = {"content-type": "application/json", "accept-encoding": "identity"}
         if self.api_key:
             headers["authorization"] = f"Bearer {self.api_key}"
         limits = self.timeouts
-        timeout = httpx2.Timeout(limits.first_token, connect=limits.connect)
-        async with self.client.stream(
-            "POST", self.base_url.rstrip("/") + path, content=orjson.dumps(body), headers=headers, timeout=timeout
+        timeout = aiohttp.ClientTimeout(sock_connect=limits.connect, sock_read=limits.first_token)
+        async with self.http.session.post(
+            self.base_url.rstrip("/") + path, data=orjson.dumps(body), headers=headers, timeout=timeout
         ) as response:
-            if response.status_code >= 400:
+            if response.status >= 400:
                 raise of_status(
-                    response.status_code,
+                    response.status,
                     response.headers,
-                    await error_text(response),
+                    await error_text(response.content.iter_any()),
                     self.provider,
                     str(body["model"]),
                     key_variable=self.key_variable,
@@ -105,7 +103,7 @@ class EmbeddingEndpoint:
             meter.reported(taken_on)
             read = bytearray()
             most = len(texts) * MAX_DIMENSIONS * _BYTES_A_NUMBER
-            async for piece in response.aiter_bytes():
+            async for piece in response.content.iter_any():
                 read += piece
                 if len(read) > most:
                     raise self._wrong("sent more than embeddings can be", "too_large")

@@ -73,14 +73,15 @@ def _ollama(failure: Exception, provider: str, model: str) -> ProviderError | No
 
 
 def _transport(failure: Exception, provider: str) -> ProviderError | None:
+    import aiohttp
     import httpx
     import httpx2
 
     if isinstance(failure, (TimeoutError, httpx.TimeoutException, httpx2.TimeoutException)):
         return ProviderUnavailable(provider, "did not answer in time", reason="timeout")
-    if isinstance(failure, (httpx.ConnectError, httpx2.ConnectError, ConnectionRefusedError)):
+    if isinstance(failure, (httpx.ConnectError, httpx2.ConnectError, aiohttp.ClientConnectorError, ConnectionRefusedError)):
         return ProviderUnavailable(provider, "can't be reached; check its address", reason="connection")
-    if isinstance(failure, (httpx.HTTPError, httpx2.HTTPError, OSError)):
+    if isinstance(failure, (httpx.HTTPError, httpx2.HTTPError, aiohttp.ClientError, OSError)):
         return ProviderUnavailable(provider, "the connection broke", reason="connection")
     return None
 

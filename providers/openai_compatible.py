@@ -8,7 +8,7 @@ is our guard (docs/decisions/0003).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -19,24 +19,10 @@ from pydantic import PrivateAttr, SecretStr
 from providers.meter import Meter, metering
 from providers.wire.openai_http import Endpoint
 
-if TYPE_CHECKING:
-    import httpx2
-
 NO_KEY = "not-needed"
 """Sent to servers that ask for no key; the class insists on some text."""
 UNSIGNED = {"google": {"thought_signature": "skip_thought_signature_validator"}}
 """Instead of the signature of a call that another model made; Google's own word for it."""
-
-
-def open_client(connect_seconds: float) -> httpx2.AsyncClient:
-    """The HTTP client of all OpenAI-compatible models; the caller closes it. The guard has the other deadlines."""
-    import httpx2
-
-    return httpx2.AsyncClient(
-        timeout=httpx2.Timeout(None, connect=connect_seconds),
-        limits=httpx2.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=30),
-        follow_redirects=True,
-    )
 
 
 class GuardedChatOpenAI(ChatOpenAI):
@@ -89,7 +75,6 @@ def build(
         model=model,
         base_url=endpoint.base_url,
         api_key=SecretStr(endpoint.api_key or NO_KEY),
-        http_async_client=endpoint.client,
         max_retries=0,
         use_responses_api=False,
         reasoning_effort=effort,

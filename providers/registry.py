@@ -12,10 +12,10 @@ from domain.errors import ConfigurationError, NoProvider
 from domain.policy import ReasoningEffort
 from providers.access import Access, resolve
 from providers.route import ProviderState, Snapshot
+from providers.wire.http import Http
 from providers.wire.openai_http import Endpoint
 
 if TYPE_CHECKING:
-    import httpx2
     from langchain_core.language_models import BaseChatModel
 
     from providers import huggingface
@@ -37,7 +37,7 @@ class Providers:
         self._models: dict[tuple[str, str, str | None], BaseChatModel] = {}
         self._retired: list[BaseChatModel] = []
         """Models no longer kept; a call may still be under way, so they are closed at the end."""
-        self._client: httpx2.AsyncClient | None = None
+        self._http = Http(CONNECT_SECONDS)
         self._host: huggingface.Host | None = None
 
     def usable(self) -> tuple[str, ...]:
@@ -139,11 +139,7 @@ class Providers:
         assert spec is not None, "the catalogue has what it gave access to"
         if access.base_url is None:
             raise ConfigurationError(f"Provider '{provider}' has no address: set {spec.base_url_env}.")
-        if self._client is None:
-            from providers.openai_compatible import open_client
-
-            self._client = open_client(CONNECT_SECONDS)
-        return Endpoint(self._client, provider, access.base_url, access.api_key, spec.api_key_env, spec.timeouts)
+        return Endpoint(self._http, provider, access.base_url, access.api_key, spec.api_key_env, spec.timeouts)
 
     def embedder(self, provider: str) -> EmbeddingEndpoint:
         """Where a provider's embeddings are had. Raises ConfigurationError as `endpoint`, NoProvider for a family without any."""
@@ -153,9 +149,7 @@ class Providers:
         assert spec is not None, "it has an endpoint"
         if spec.family not in ("openai_compatible", "ollama"):
             raise NoProvider(f"Provider '{provider}' makes no embeddings.", provider=provider)
-        return EmbeddingEndpoint(
-            at.client, spec.family, provider, at.base_url, at.api_key, at.key_variable, at.timeouts
-        )
+        return EmbeddingEndpoint(at.http, spec.family, provider, at.base_url, at.api_key, at.key_variable, at.timeouts)
 
     async def warm(self) -> None:
         """Import the vendors' packages and build the usable providers' default models, in a thread: the first import of
@@ -197,9 +191,7 @@ class Providers:
         for model in models:
             if close := getattr(sys.modules[type(model).__module__], "close", None):
                 await close(model)
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        await self._http.aclose()
         if self._host is not None:
             await self._host.aclose()
             self._host = None

@@ -144,9 +144,7 @@ class Documents:
             await conn.execute(SQL["add_version"].encode(), params | {"version": row["version"]})
             return _document(row)
 
-    async def label(
-        self, organization_id: OrganizationId, document_id: DocumentId, labels: Sequence[str]
-    ) -> Document:
+    async def label(self, organization_id: OrganizationId, document_id: DocumentId, labels: Sequence[str]) -> Document:
         """Replace a document's labels. What conversations have read of it before they keep as they read it."""
         _check(document_id)
         params = {"document_id": document_id, "labels": list(labels)}

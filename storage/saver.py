@@ -209,9 +209,7 @@ class TenantSaver(AsyncPostgresSaver):
         about = Jsonb(get_serializable_checkpoint_metadata(config, metadata))
         row = (thread_id, namespace, checkpoint["id"], place.get("checkpoint_id"), kept, about)
         acting.pending.append((self.UPSERT_CHECKPOINTS_SQL, [row]))
-        return {
-            "configurable": {"thread_id": thread_id, "checkpoint_ns": namespace, "checkpoint_id": checkpoint["id"]}
-        }
+        return {"configurable": {"thread_id": thread_id, "checkpoint_ns": namespace, "checkpoint_id": checkpoint["id"]}}
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""

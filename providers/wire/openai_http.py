@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,11 @@ from providers.failures import of_status, quote, translate
 from providers.meter import Meter
 from providers.wire.framing import ServerSentEvents
 from providers.wire.guard import WINDOW, guarded
+from providers.wire.http import Http
 from providers.wire.openai import Chunk, OpenAIDialect, whole_answer
 
 if TYPE_CHECKING:
-    import httpx2
+    import aiohttp
 
 LONGEST_ERROR = 64 * 1024
 """Bytes of an error's body that are read."""
@@ -28,7 +29,7 @@ LONGEST_ERROR = 64 * 1024
 class Endpoint:
     """Where chat completions are had. `key_variable` names the environment variable of the key."""
 
-    client: httpx2.AsyncClient
+    http: Http
     provider: str
     base_url: str = field(repr=False)
     api_key: str | None = field(repr=False)
@@ -44,10 +45,10 @@ class Endpoint:
         """
         model = str(body.get("model", ""))
         try:
-            async with self.client.stream(
-                "POST", self.url, content=orjson.dumps({**body, "stream": True}), headers=self._headers()
+            async with self.http.session.post(
+                self.url, data=orjson.dumps({**body, "stream": True}), headers=self._headers()
             ) as response:
-                if response.status_code >= 400:
+                if response.status >= 400:
                     raise await self._refusal(response, model)
                 kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if kind in ("text/html", "text/plain"):
@@ -61,7 +62,7 @@ class Endpoint:
                         yield chunk
                     return
                 async with aclosing(
-                    guarded(response.aiter_raw(), ServerSentEvents(), dialect, self.timeouts, window=window)  # type: ignore[type-var]
+                    guarded(response.content.iter_any(), ServerSentEvents(), dialect, self.timeouts, window=window)  # type: ignore[type-var]
                 ) as chunks:
                     async for chunk in chunks:
                         yield chunk
@@ -83,9 +84,9 @@ class Endpoint:
             headers["authorization"] = f"Bearer {self.api_key}"
         return headers
 
-    async def _whole(self, response: httpx2.Response, dialect: OpenAIDialect) -> AsyncGenerator[Chunk, None]:
+    async def _whole(self, response: aiohttp.ClientResponse, dialect: OpenAIDialect) -> AsyncGenerator[Chunk, None]:
         """The answer of a server that doesn't stream."""
-        read = await response.aread()
+        read = await response.read()
         try:
             told = orjson.loads(read)
         except orjson.JSONDecodeError:
@@ -96,17 +97,15 @@ class Endpoint:
         for chunk in dialect.flush():
             yield chunk
 
-    async def _refusal(self, response: httpx2.Response, model: str) -> ProviderError:
-        text = await error_text(response)
-        return of_status(
-            response.status_code, response.headers, text, self.provider, model, key_variable=self.key_variable
-        )
+    async def _refusal(self, response: aiohttp.ClientResponse, model: str) -> ProviderError:
+        text = await error_text(response.content.iter_any())
+        return of_status(response.status, response.headers, text, self.provider, model, key_variable=self.key_variable)
 
 
-async def error_text(response: Any) -> str:
-    """The message in an error's body, fit to be shown; "" where it has none. `response` is httpx's or httpx2's."""
+async def error_text(body: AsyncIterator[bytes]) -> str:
+    """The message in an error's body, fit to be shown; "" where it has none."""
     read = b""
-    async for piece in response.aiter_bytes():
+    async for piece in body:
         read += piece
         if len(read) > LONGEST_ERROR:
             return ""

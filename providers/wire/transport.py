@@ -93,7 +93,7 @@ def guard_transport(library: Any, inner: Any, wire: Wire) -> Any:
 
     async def _refusal(response: Any, model: str) -> ProviderError:
         try:
-            text = await error_text(response)
+            text = await error_text(response.aiter_bytes())
         finally:
             await response.aclose()
         return of_status(

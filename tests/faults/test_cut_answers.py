@@ -70,8 +70,8 @@ async def test_the_reader_has_one_complete_answer(cut: Cut, fault: Fault, after:
     read = await read_turn(cut.sdk, thread, "What is the answer?", {"provider": cut.wire})
     assert read.error is None
     assert read.text == WHOLE
-    answered = (await cut.sdk.threads.get_state(thread))["values"]["messages"]
-    assert [message["type"] for message in answered] == ["human", "ai"]
+    state: dict[str, Any] = dict(await cut.sdk.threads.get_state(thread))
+    assert [message["type"] for message in state["values"]["messages"]] == ["human", "ai"]
     for upstream in cut.three.values():
         await upstream.quiet()
     charged = cut.charged(thread)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx2
 import numpy as np
 import openai
 import psycopg
 import pytest
+from aiohttp import web
 from openai import AsyncOpenAI
 
-from domain.catalogue import Capabilities, Family, ModelSpec, Timeouts
+from domain.catalogue import Capabilities, ModelSpec, Timeouts
 from domain.errors import ProviderProtocolError, ProviderUnavailable
 from providers.embedding import BATCH_TEXTS, EmbeddingEndpoint, batches, cosine_matrix, cosine_pairs
 from providers.meter import Meter
+from providers.wire.http import Http
 from storage.invariants import violations
 from tests.acceptance.conftest import Serving, serving
 from tests.serving import Served
@@ -234,15 +238,28 @@ def test_batches_keep_all_texts_in_order() -> None:
 # What providers send
 
 
-def answering(value: Any, *, status: int = 200) -> httpx2.AsyncClient:
-    """A client of a provider that answers so."""
+@asynccontextmanager
+async def answering(value: Any, *, status: int = 200) -> AsyncIterator[EmbeddingEndpoint]:
+    """The endpoint of a provider that answers so."""
 
-    def answer(request: httpx2.Request) -> httpx2.Response:
+    async def answer(request: web.Request) -> web.Response:
         if isinstance(value, bytes):
-            return httpx2.Response(status, content=value)
-        return httpx2.Response(status, json=value)
+            return web.Response(status=status, body=value)
+        return web.json_response(value, status=status)
 
-    return httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
+    app = web.Application()
+    app.router.add_post("/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    http = Http(5)
+    try:
+        address = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        yield EmbeddingEndpoint(http, "openai_compatible", "p", address, None, None, Timeouts())
+    finally:
+        await http.aclose()
+        await runner.cleanup()
 
 
 def rows(*vectors: Any) -> dict[str, Any]:
@@ -250,10 +267,6 @@ def rows(*vectors: Any) -> dict[str, Any]:
 
 
 MODEL = ModelSpec(name="m", capabilities=Capabilities(embeddings=True))
-
-
-def endpoint(client: httpx2.AsyncClient, family: Family = "openai_compatible") -> EmbeddingEndpoint:
-    return EmbeddingEndpoint(client, family, "p", "http://p/v1", None, None, Timeouts())
 
 
 @pytest.mark.parametrize(
@@ -276,18 +289,18 @@ def endpoint(client: httpx2.AsyncClient, family: Family = "openai_compatible") -
     ],
 )
 async def test_what_is_no_embedding_is_an_error(sent: Any, reason: str) -> None:
-    async with answering(sent) as http:
+    async with answering(sent) as endpoint:
         with pytest.raises(ProviderProtocolError) as failed:
-            await endpoint(http).embed(MODEL, ["one", "two"], None, Meter(9))
+            await endpoint.embed(MODEL, ["one", "two"], None, Meter(9))
     assert failed.value.details["reason"] == reason
 
 
 async def test_the_models_own_dimensions_are_checked() -> None:
     model = ModelSpec(name="m", capabilities=Capabilities(embeddings=True, dimensions=3))
-    async with answering(rows([1, 2])) as http:
+    async with answering(rows([1, 2])) as endpoint:
         with pytest.raises(ProviderProtocolError) as failed:
-            await endpoint(http).embed(model, ["one"], None, Meter(9))
-        assert [v.tolist() for v in await endpoint(http).embed(model, ["one"], 2, Meter(9))] == [[1.0, 2.0]]
+            await endpoint.embed(model, ["one"], None, Meter(9))
+        assert [v.tolist() for v in await endpoint.embed(model, ["one"], 2, Meter(9))] == [[1.0, 2.0]]
     assert failed.value.details["reason"] == "dimensions"
 
 
@@ -295,8 +308,8 @@ async def test_rows_in_another_order_and_packed() -> None:
     packed = base64.b64encode(np.array([5, 6], dtype="<f4").tobytes()).decode()
     sent = {"data": [{"index": 1, "embedding": packed}, {"index": 0, "embedding": [1, 2]}]}
     meter = Meter(9)
-    async with answering(sent) as http:
-        made = await endpoint(http).embed(MODEL, ["one", "two"], None, meter)
+    async with answering(sent) as endpoint:
+        made = await endpoint.embed(MODEL, ["one", "two"], None, meter)
     assert [v.tolist() for v in made] == [[1.0, 2.0], [5.0, 6.0]]
     # a provider that tells no usage is not free
     assert meter.usage().source == "estimated"
@@ -305,13 +318,13 @@ async def test_rows_in_another_order_and_packed() -> None:
 
 async def test_an_answer_that_breaks_off_is_charged_all_the_same() -> None:
     meter = Meter(9)
-    async with answering(b'{"data": [') as http:
+    async with answering(b'{"data": [') as endpoint:
         with pytest.raises(ProviderProtocolError):
-            await endpoint(http).embed(MODEL, ["one", "two"], None, meter)
+            await endpoint.embed(MODEL, ["one", "two"], None, meter)
     assert meter.begun
     assert meter.usage().prompt > 0
     refused = Meter(9)
-    async with answering({"error": "x"}, status=500) as http:
+    async with answering({"error": "x"}, status=500) as endpoint:
         with pytest.raises(ProviderUnavailable):
-            await endpoint(http, "ollama").embed(MODEL, ["one"], None, refused)
+            await dataclasses.replace(endpoint, family="ollama").embed(MODEL, ["one"], None, refused)
     assert not refused.begun

@@ -112,13 +112,13 @@ def ollama_lines(reply: Reply, model: str, *, fault: StreamFault | None = None) 
 def anthropic_sse(reply: Reply, model: str, *, fault: StreamFault | None = None) -> Iterator[bytes]:
     """message_start, the blocks, message_delta with the reason and the usage, message_stop."""
     usage = {"input_tokens": reply.prompt_tokens, "output_tokens": 1}
-    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": model, "content": [], "stop_reason": None,
+    message: dict[str, Any] = {"id": "msg_1", "type": "message", "role": "assistant", "model": model, "content": [], "stop_reason": None,
                "stop_sequence": None, "usage": usage}  # fmt: skip
     yield _event({"type": "message_start", "message": message})
     yield _event({"type": "ping"})
     index = 0
     if reply.reasoning:
-        block = {"type": "thinking", "thinking": "", "signature": ""}
+        block: dict[str, Any] = {"type": "thinking", "thinking": "", "signature": ""}
         yield _event({"type": "content_block_start", "index": index, "content_block": block})
         for delta in (*({"type": "thinking_delta", "thinking": thought} for thought in reply.reasoning),
                       {"type": "signature_delta", "signature": "c2ln"}):  # fmt: skip
