@@ -25,7 +25,7 @@ from domain.knowledge import Source
 from nodes.budget import Parts
 from nodes.fitted import FittedRoute, Fitting
 from nodes.runtime import RunContext, Services
-from providers.caller import Need, Origin, Retraction
+from providers.call import Need, Origin, Retraction
 from providers.meter import Meter
 from providers.route import Candidate, Route
 from providers.sampling import Sampling

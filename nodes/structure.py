@@ -26,7 +26,7 @@ from nodes.prompt import parts
 from nodes.provider_router import route_of
 from nodes.runtime import RunContext, Services
 from nodes.state import State
-from providers.caller import Retraction
+from providers.call import Retraction
 from providers.route import Candidate, Route
 from providers.structured import Answer, JsonOutput, Repaired, read
 from retrieval.cite import resolve

@@ -12,7 +12,8 @@ import psycopg
 import structlog
 
 from domain.usage import Usage, estimate_tokens
-from providers.caller import Caller, Need, Origin, Retraction
+from providers.call import Need, Origin, Retraction
+from providers.caller import Caller
 from providers.embedding import Vector
 from providers.meter import Meter
 from providers.registry import Providers

@@ -12,7 +12,7 @@ from domain.policy import ModelPolicy
 from domain.quota import model_subject
 from domain.trace import current_trace_id
 from domain.usage import Usage
-from providers.caller import Need, Origin, Retraction
+from providers.call import Need, Origin, Retraction
 from providers.completion import chat_completion
 from providers.meter import Meter
 from providers.route import Candidate, Route

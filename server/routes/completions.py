@@ -18,7 +18,7 @@ from domain.identity import Identity
 from domain.ids import ThreadId, new_id
 from domain.runs import Run
 from domain.trace import current_trace_id
-from providers.caller import Retraction
+from providers.call import Retraction
 from providers.wire.openai import Chunk
 from server.completion_request import CompletionRequest, read_completion
 from server.deps import AppState, CallerDep, StateDep

@@ -14,7 +14,7 @@ from domain.ids import new_id
 from domain.policy import ModelPolicy
 from domain.quota import model_subject
 from domain.trace import current_trace_id
-from providers.caller import Origin
+from providers.call import Origin
 from providers.embedder import Embedded
 from providers.embedding import Vector, cosine_matrix, cosine_pairs
 from server.deps import AppState, CallerDep, StateDep

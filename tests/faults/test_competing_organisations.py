@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessageChunk, HumanMessage
 from domain.errors import ProviderBusy
 from domain.ids import OrganizationId, UserId, new_id
 from providers.admission import Admission
-from providers.caller import Need, Origin, Retraction
+from providers.call import Need, Origin, Retraction
 from providers.meter import Meter
 from providers.route import Candidate, Route
 from providers.stream import stream_chat

@@ -21,7 +21,7 @@ from domain.ids import OrganizationId, RunId, UserId, new_id
 from domain.settings import ROOT
 from domain.usage import Usage
 from providers.admission import Admission
-from providers.caller import Need, Origin, Retraction
+from providers.call import Need, Origin, Retraction
 from providers.meter import Meter
 from providers.route import Candidate, RouteRequest, choose
 from providers.stream import stream_chat
