@@ -1,4 +1,4 @@
-"""`provider_router`: order the models that may answer this call. The choice itself is the pure `providers.route.choose`."""
+"""`provider_router`: order the models that may answer this call. The choice itself is the pure `providers.choose.choose`."""
 
 from __future__ import annotations
 

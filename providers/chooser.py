@@ -10,9 +10,10 @@ from domain.ids import OrganizationId, UserId
 from domain.policy import ModelPolicy
 from domain.quota import model_subject
 from providers.breaker import Breakers
+from providers.choose import choose
 from providers.latency import Latencies
 from providers.registry import Providers
-from providers.route import Kind, Reason, Route, Snapshot, choose, request_of
+from providers.route import Kind, Reason, Route, Snapshot, request_of
 from storage.policies import ModelPolicies
 
 

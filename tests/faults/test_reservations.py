@@ -22,8 +22,9 @@ from domain.settings import ROOT
 from domain.usage import Usage
 from providers.admission import Admission
 from providers.call import Need, Origin, Retraction
+from providers.choose import choose
 from providers.meter import Meter
-from providers.route import Candidate, RouteRequest, choose
+from providers.route import Candidate, RouteRequest
 from providers.stream import stream_chat
 from storage.database import Database
 from storage.invariants import violations

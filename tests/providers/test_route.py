@@ -14,7 +14,8 @@ from domain.catalogue import Capabilities, Catalogue, ModelSpec, ProviderSpec, l
 from domain.errors import NoProvider
 from domain.policy import ModelPolicy
 from providers.access import resolve
-from providers.route import Choice, ProviderState, Reason, Route, RouteRequest, Snapshot, choose, request_of
+from providers.choose import choose
+from providers.route import Choice, ProviderState, Reason, Route, RouteRequest, Snapshot, request_of
 
 CATALOGUE = load_catalogue(Path(__file__).parents[2] / "config/providers.yaml")
 ALL_KEYS = {
