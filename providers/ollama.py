@@ -24,10 +24,16 @@ class GuardedChatOllama(ChatOllama):
 
 
 def build(
-    *, provider: str, model: str, base_url: str, reasoning: bool | str | None, timeouts: Timeouts
+    *,
+    provider: str,
+    model: str,
+    base_url: str,
+    reasoning: bool | str | None,
+    timeouts: Timeouts,
+    context_tokens: int | None = None,
 ) -> GuardedChatOllama:
     """The chat model. `reasoning` True, or an effort, asks for the model's thinking as `reasoning_content`; None leaves it to the
-    server."""
+    server. `context_tokens` is asked for: left to itself the server takes a small context and silently cuts longer prompts."""
     import httpx
 
     def dialect(_model: str, tools: frozenset[str], meter: Meter) -> Dialect[bytes]:
@@ -48,6 +54,7 @@ def build(
         model=model,
         base_url=base_url,
         reasoning=reasoning,
+        num_ctx=context_tokens,
         client_kwargs={"timeout": httpx.Timeout(None, connect=timeouts.connect)},
         async_client_kwargs={"transport": transport},
     )

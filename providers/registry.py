@@ -99,6 +99,7 @@ class Providers:
                 base_url=access.base_url,
                 reasoning=(effort or True) if thinks and effort != "none" else None,
                 timeouts=spec.timeouts,
+                context_tokens=model.capabilities.context_tokens,
             )
         if spec.family == "anthropic":
             from providers import anthropic

@@ -150,3 +150,12 @@ def test_an_unknown_price_is_null(catalogue: Catalogue) -> None:
     assert set(prices.values()) == {None}
     free = {model["name"]: model["price"] for model in rows["extractive"]["models"]}
     assert free["extractive"] == {"prompt_micro_usd": 0, "completion_micro_usd": 0}
+
+
+async def test_ollama_is_asked_for_the_context_the_catalogue_counts_on(catalogue: Catalogue, server: Upstream) -> None:
+    providers = Providers(catalogue, {"OLLAMA_BASE_URL": server.url}, analyse)
+    await ask(providers, "ollama")
+    spec = catalogue.provider("ollama")
+    assert spec is not None
+    assert server.requests[-1]["options"]["num_ctx"] == spec.model("qwen3:8b").capabilities.context_tokens
+    await providers.aclose()
