@@ -16,7 +16,7 @@ from domain.knowledge import Source
 from domain.skills import Skill
 from nodes.call import Call, RoutedModel
 from nodes.prompt import parts
-from nodes.provider_router import restore
+from nodes.provider_router import chosen_route
 from nodes.runtime import RunContext, Services
 from nodes.state import State, changed
 from nodes.structure import json_output, late
@@ -36,7 +36,7 @@ def make(services: Services, skill: Skill, specialists: Sequence[Skill] = ()) ->
             raise late()
         if remaining <= 0:
             return {"messages": [_out_of_time(turn["language"])], "turn": {**turn, "stop_reason": "deadline"}}
-        routed = RoutedModel(call=call_of(services, skill, specialists, state, runtime.context, remaining))
+        routed = RoutedModel(call=await call_of(services, skill, specialists, state, runtime.context, remaining))
         routed.call.parts = parts(state, skill, runtime.context.organization_name)
         prompt = await routed.call.fit()
         try:
@@ -82,7 +82,7 @@ def _make_ids_unique(answer: AIMessage, earlier: Sequence[BaseMessage]) -> None:
             call["id"] = f"{call['id']}-{uuid.uuid5(uuid.NAMESPACE_OID, f'{answer.id}:{n}').hex[:12]}"
 
 
-def call_of(
+async def call_of(
     services: Services, skill: Skill, specialists: Sequence[Skill], state: State, run: RunContext, seconds: float
 ) -> Call:
     """The call of the turn in progress, without its prompt."""
@@ -92,7 +92,7 @@ def call_of(
         run=run,
         agent=skill.name,
         thread_id=ThreadId(delegation["child_thread_id"]) if delegation else run.thread_id,
-        route=restore(state["route"]),
+        route=await chosen_route(services, skill, state, run),
         tools=_tools(services, skill, specialists, state, run),
         sources=[Source.model_validate(source) for source in state["sources"]],
         seconds=seconds,

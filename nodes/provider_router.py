@@ -20,10 +20,7 @@ def make(services: Services, skill: Skill) -> Any:
     """The node for one agent."""
 
     async def provider_router(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
-        run = runtime.context
-        to_schema = run.mode == "json" and run.response_schema is not None and state.get("delegation") is None
-        route = await route_of(services, skill, state, run, tools=run.mode != "answer", json_output=to_schema)
-        chosen = route.as_json()
+        chosen = (await _choose(services, skill, state, runtime.context)).as_json()
         get_stream_writer()({"type": "route", "agent": skill.name, **chosen})
         return {"route": chosen}
 
@@ -42,6 +39,12 @@ async def route_of(services: Services, skill: Skill, state: State, run: RunConte
     )
 
 
-def restore(chosen: dict[str, Any]) -> Route:
-    """The route as the state keeps it."""
-    return _ROUTE.validate_python(chosen)
+async def chosen_route(services: Services, skill: Skill, state: State, run: RunContext) -> Route:
+    """What the router has chosen; chosen anew where the turn was taken up again after it."""
+    chosen = state.get("route")
+    return _ROUTE.validate_python(chosen) if chosen else await _choose(services, skill, state, run)
+
+
+async def _choose(services: Services, skill: Skill, state: State, run: RunContext) -> Route:
+    to_schema = run.mode == "json" and run.response_schema is not None and state.get("delegation") is None
+    return await route_of(services, skill, state, run, tools=run.mode != "answer", json_output=to_schema)

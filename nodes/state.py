@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from langchain_core.messages import AIMessage, AnyMessage
 from langgraph.channels.delta import DeltaChannel
+from langgraph.channels.untracked_value import UntrackedValue
 from langgraph.graph.message import _messages_delta_reducer as reduce_messages
 from typing_extensions import TypedDict  # pydantic refuses typing.TypedDict on Python 3.11
 
@@ -141,8 +142,9 @@ class State(TypedDict):
     messages: Messages
     citations: list[dict[str, Any]]
     turn: Turn
-    route: dict[str, Any]
-    """`providers.route.Route` as JSON: the models of the next call, in order, with all reasons."""
+    route: Annotated[dict[str, Any], UntrackedValue]
+    """`providers.route.Route` as JSON: the models of the next call, in order, with all reasons. In no checkpoint: a turn that is
+    taken up again chooses anew, by what is known then."""
     sources: list[dict[str, Any]]
     delegation: Delegation | None
     finish: Finish | None

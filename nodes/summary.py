@@ -57,7 +57,7 @@ def due(services: Services, skill: Skill, specialists: Sequence[Skill] = ()) -> 
     async def after_router(state: State, runtime: Runtime[RunContext]) -> Literal["summarise", "model"]:
         if not isinstance(state["messages"][-1], HumanMessage):
             return "model"
-        need = _Need(services, skill, specialists, state, runtime.context)
+        need = await _need(services, skill, specialists, state, runtime.context)
         return "summarise" if await need.is_there() else "model"
 
     return after_router
@@ -67,7 +67,7 @@ def make(services: Services, skill: Skill, specialists: Sequence[Skill] = ()) ->
     """The node for one agent."""
 
     async def summarise(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
-        need = _Need(services, skill, specialists, state, runtime.context)
+        need = await _need(services, skill, specialists, state, runtime.context)
         if not (leaving := need.leaving()):
             return {}
         work = _Work(need.call, services.summary_prompt, need.summary_tokens)
@@ -80,14 +80,16 @@ def make(services: Services, skill: Skill, specialists: Sequence[Skill] = ()) ->
     return summarise
 
 
+async def _need(services: Services, skill: Skill, specialists: Sequence[Skill], state: State, run: RunContext) -> _Need:
+    remaining = max(0.0, state["turn"]["deadline"] + run.waited_seconds - time.time())
+    return _Need(await call_of(services, skill, specialists, state, run, remaining), skill, state, run)
+
+
 class _Need:
     """Whether a summary is needed, and of what."""
 
-    def __init__(
-        self, services: Services, skill: Skill, specialists: Sequence[Skill], state: State, run: RunContext
-    ) -> None:
-        remaining = max(0.0, state["turn"]["deadline"] + run.waited_seconds - time.time())
-        self.call = call_of(services, skill, specialists, state, run, remaining)
+    def __init__(self, call: Call, skill: Skill, state: State, run: RunContext) -> None:
+        self.call = call
         self._state = state
         self._fitting: Fitting = self.call.fitting()
         self._candidate: Candidate = self.call.route.candidates[0]

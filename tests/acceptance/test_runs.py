@@ -27,7 +27,7 @@ async def wait_for(server: Served, thread_id: str, run_id: str, *states: str) ->
 
 
 async def test_a_cancelled_run_leaves_nothing_open(serving: Serving, owner_dsn: str) -> None:
-    with Upstream(fixed("a long answer " * 200)) as upstream:
+    with Upstream(fixed(*["a long answer "] * 200)) as upstream:
         upstream.fail("stall", after=5)
         async with serving(upstream) as server:
             client = server.sdk()
@@ -165,3 +165,17 @@ async def test_a_model_that_is_not_there_is_refused_with_those_that_are(serving:
         answer = await http.post("/runs/wait", json=body)
         assert answer.status_code == 422
         assert "extractive/extractive" in answer.json()["details"]["available"]
+
+
+async def test_a_turn_stopped_before_its_model_goes_on(serving: Serving, upstream: Upstream) -> None:
+    """What the router had chosen is in no checkpoint: it is chosen anew."""
+    async with serving(upstream) as server:
+        client = server.sdk()
+        thread = (await client.threads.create())["thread_id"]
+        await client.runs.wait(thread, "supervisor", input=MESSAGES, interrupt_before=["model"])
+        assert upstream.requests == []
+        assert (await client.threads.get_state(thread))["next"] == ["model"]
+        values = await client.runs.wait(thread, "supervisor", input=None)
+        assert isinstance(values, dict)
+        assert values["messages"][-1]["type"] == "ai"
+        assert len(upstream.requests) == 1
