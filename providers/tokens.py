@@ -29,10 +29,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from langchain_core.messages import AIMessage, BaseMessage
 
 if TYPE_CHECKING:
     import tiktoken
-    from langchain_core.messages import BaseMessage
 
 log = structlog.get_logger(__name__)
 
@@ -92,7 +92,10 @@ _SHAPES: tuple[tuple[re.Pattern[str], Shape], ...] = (
 )
 """By the beginning of a model's bare name; the first that fits."""
 
-_ASCII = r"[A-Za-z][a-z]{0,3}|[0-9]{1,%d}|[-=_*#.~]{3,16}|[!-/:-@\[-`{-~]{1,2}|[\r\n]+|[ \t]{2,}|[ \t](?=[0-9])|[\x00-\x08\x0e-\x1f\x7f]"
+_ASCII = (
+    r"[A-Za-z][a-z]{0,3}|[0-9]{1,%d}|[-=_*#.~]{3,16}|[!-/:-@\[-`{-~]{1,2}"
+    r"|[\r\n]+|[ \t]{2,}|[ \t](?=[0-9])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
+)
 _CYRILLIC = r"[Ѐ-ԯ]{1,%d}|"
 _BEYOND = r"|[À-ÖØ-öø-ɏḀ-ỿ]|[\u0080-¿×÷ɐ-ͯ\u2000-⁯]"
 _REST = re.compile(r"[Ͱ-Ͽ԰-᷿ἀ-῿⁰-\U0010ffff]")
@@ -125,7 +128,7 @@ def count_message(model: str, message: BaseMessage) -> int:
     total = PER_MESSAGE + _content(model, message.content)
     if message.name:
         total += 1 + count_text(model, message.name)
-    for call in getattr(message, "tool_calls", ()):
+    for call in message.tool_calls if isinstance(message, AIMessage) else ():
         arguments = json.dumps(call["args"], ensure_ascii=False, default=str)
         total += PER_CALL + count_text(model, call["name"]) + count_text(model, arguments)
     if reasoning := message.additional_kwargs.get("reasoning_content"):
@@ -169,9 +172,11 @@ def _count(encoder: tiktoken.Encoding | None, shape: Shape, text: str) -> int:
 
 def estimate(shape: Shape, text: str) -> int:
     """Tokens of `text` as a vocabulary of that shape would cut it."""
+    if not text:
+        return 0
     ascii_only, whole = _cutters(shape)
     if text.isascii():
-        return math.ceil(shape.margin * len(ascii_only.findall(text)))
+        return max(1, math.ceil(shape.margin * len(ascii_only.findall(text))))
     cut = len(whole.findall(text))
     if _REST.search(text) is None:
         return math.ceil(shape.margin * cut)
