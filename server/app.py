@@ -53,18 +53,19 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     errors.install(app)
+    # the busiest first: routes are matched one after the other
     for module in (
+        runs,
+        completions,
         health,
         assistants,
         threads,
-        runs,
         explain,
         documents,
         notes,
         policies,
         quotas,
         usage,
-        completions,
         embeddings,
         models,
         generate,

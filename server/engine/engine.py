@@ -147,12 +147,9 @@ class Engine:
 
     async def _check_model(self, identity: Identity, asked: dict[str, Any]) -> None:
         """A model that can't be had is refused before the run is accepted."""
-        await self._chooser.route(
-            identity.organization_id,
-            identity.user_id,
-            ModelPolicy.of(asked),
-            json_output=asked.get("response_schema") is not None,
-        )
+        wishes, to_schema = ModelPolicy.of(asked), asked.get("response_schema") is not None
+        if to_schema or wishes != ModelPolicy():
+            await self._chooser.route(identity.organization_id, identity.user_id, wishes, json_output=to_schema)
 
     async def _check_quota(self, identity: Identity) -> None:
         """A day that is used up is refused at the door, unless runs are to wait. Whoever had tokens left a moment ago isn't asked
