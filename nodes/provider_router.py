@@ -20,9 +20,9 @@ def make(services: Services, skill: Skill) -> Any:
     """The node for one agent."""
 
     async def provider_router(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
-        chosen = (await _choose(services, skill, state, runtime.context)).as_json()
-        get_stream_writer()({"type": "route", "agent": skill.name, **chosen})
-        return {"route": chosen}
+        route = await _choose(services, skill, state, runtime.context)
+        get_stream_writer()({"type": "route", "agent": skill.name, **_told(route)})
+        return {"route": route.as_json()}
 
     return provider_router
 
@@ -37,6 +37,15 @@ async def route_of(services: Services, skill: Skill, state: State, run: RunConte
         tainted=bool(state.get("local_only")),
         **needs,
     )
+
+
+def _told(route: Route) -> dict[str, Any]:
+    """What readers of the run are told: who is in line, and who isn't though it could be. The call's explanation has it all."""
+    able = [elimination for elimination in route.eliminations if elimination.code not in ("unusable", "no_embeddings")]
+    return {
+        "candidates": [{"provider": c.provider, "model": c.model, "reason": c.reason} for c in route.candidates],
+        "eliminations": [{"provider": e.provider, "model": e.model, "code": e.code} for e in able],
+    }
 
 
 async def chosen_route(services: Services, skill: Skill, state: State, run: RunContext) -> Route:
