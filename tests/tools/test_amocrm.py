@@ -10,7 +10,21 @@ import pytest
 
 from domain.errors import InvalidToolArguments, NotFound
 from tests.tools.amocrm import (
-    ANNA, BORIS, DAY, DECISION, LOST, MAIN, NEW, NOVEMBER, PARTNERS, TALKS, TOKEN, WON, Amo, lead, serve_amo,
+    ANNA,
+    BORIS,
+    DAY,
+    DECISION,
+    LOST,
+    MAIN,
+    NEW,
+    NOVEMBER,
+    PARTNERS,
+    TALKS,
+    TOKEN,
+    WON,
+    Amo,
+    lead,
+    serve_amo,
 )  # fmt: skip
 from tools.amocrm.config import AmoConfig
 from tools.amocrm.server import TOOLS, open_crm

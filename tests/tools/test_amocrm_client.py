@@ -16,8 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import (
-    ConfigurationError, ConsiliumError, InvalidToolArguments, NotFound, ToolError, ToolProtocolError, ToolRateLimited,
-    ToolRejected, ToolTimedOut, ToolUnavailable,
+    ConfigurationError,
+    ConsiliumError,
+    InvalidToolArguments,
+    NotFound,
+    ToolError,
+    ToolProtocolError,
+    ToolRateLimited,
+    ToolRejected,
+    ToolTimedOut,
+    ToolUnavailable,
 )  # fmt: skip
 from tests.tools.amocrm import CLIENT, TOKEN, Amo, Answer, problem, serve_amo
 from tools.amocrm.client import AmoClient
@@ -119,7 +127,7 @@ async def test_each_refusal_has_a_type(answer: Answer, expected: type[ConsiliumE
 
 
 async def test_a_refusal_names_the_fields() -> None:
-    async with connected() as (amo, client, _):
+    async with connected() as (_, client, _clock):
         with pytest.raises(InvalidToolArguments) as failed:
             await client.patch("leads/1", {"responsible_user_id": 9})
         assert failed.value.details["fields"] == [
