@@ -25,6 +25,8 @@ from tools.base import ToolContext, ToolOutput
 
 KEY = "TAVILY_API_KEY"
 MAX_ANSWER_BYTES = 4_000_000
+MAX_CHARS = 16_000
+"""Of what is quoted of all pages together, shared evenly, so that the last one is not cut off in the result."""
 MAX_PAGE_CHARS = 4000
 """Of what is quoted of one page."""
 
@@ -129,7 +131,8 @@ class WebSearch:
                 reason="local_only",
             )
         found = await self._search(arguments)
-        pages = [page for page in map(_cleaned, found) if page is not None]
+        share = min(MAX_PAGE_CHARS, MAX_CHARS // max(len(found), 1))
+        pages = [page for page in (_cleaned(one, share) for one in found) if page is not None]
         if found and not pages:
             raise ToolProtocolError("Tavily answered with results of which none has an address and a text.")
         if not pages:
@@ -240,9 +243,9 @@ def _results(answer: Any) -> list[_Page]:
     return pages
 
 
-def _cleaned(page: _Page) -> _Page | None:
+def _cleaned(page: _Page, max_chars: int) -> _Page | None:
     """The page with what can be stored and shown; None without an http(s) address or a text."""
-    url, content = clean(page.url).strip(), clean(page.content or "").strip()[:MAX_PAGE_CHARS]
+    url, content = clean(page.url).strip(), clean(page.content or "").strip()[:max_chars]
     if not url.lower().startswith(("https://", "http://")) or any(char.isspace() for char in url) or not content:
         return None
     title = " ".join(clean(page.title or "").split())[:300] or url

@@ -29,7 +29,8 @@ PORT = 8090
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="Port to listen on, 0 for any free."
 )
-def mcp_amocrm(transport: Literal["http", "stdio"], host: str, port: int) -> None:
+@click.option("--sample", is_flag=True, help="An invented account kept in memory, to try the tools without amoCRM.")
+def mcp_amocrm(transport: Literal["http", "stdio"], host: str, port: int, sample: bool) -> None:
     """Serve an amoCRM account's tools over MCP until Ctrl-C or SIGTERM.
 
     The account is set by AMOCRM_BASE_URL and AMOCRM_TOKEN, or OAuth's variables; see docs/amocrm.md.
@@ -42,7 +43,7 @@ def mcp_amocrm(transport: Literal["http", "stdio"], host: str, port: int) -> Non
     from tools.amocrm.config import LOOPBACK, load_config
     from tools.amocrm.server import run_stdio
 
-    config = load_config(process_environment())
+    config = load_config(process_environment(), sample=sample)
     if transport == "http" and host not in LOOPBACK and config.mcp_token is None:
         raise ConfigurationError(
             f"--host {host}: others than this machine could read and change the CRM. Fix: set AMOCRM_MCP_TOKEN, which clients "

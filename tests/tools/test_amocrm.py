@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from domain.errors import InvalidToolArguments, NotFound
+from domain.errors import InvalidToolArguments, NotFound, ToolProtocolError
 from tests.tools.amocrm import (
     ANNA,
     BORIS,
@@ -41,7 +41,7 @@ async def call(crm: Crm, name: str, /, **arguments: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def account(**given: Any) -> AsyncIterator[tuple[Amo, Crm]]:
-    async with serve_amo(per_second=10_000, **given) as amo, open_crm(AmoConfig(amo.url, TOKEN)) as crm:
+    async with serve_amo(per_second=10_000, **given) as amo, open_crm(AmoConfig(amo.url, token=TOKEN)) as crm:
         yield amo, crm
 
 
@@ -152,7 +152,7 @@ async def test_a_lead_is_shown_with_names_and_times() -> None:
 
 
 async def test_who_may_not_list_users_sees_leads_without_names() -> None:
-    async with account(admin=False) as (_, crm):
+    async with account(administrator=False) as (_, crm):
         shown = await call(crm, "entity_get", entity="leads", id=1)
         assert shown["item"]["responsible_user_id"] == ANNA
         assert "responsible" not in shown["item"]
@@ -283,3 +283,28 @@ async def test_what_is_not_there(name: str, arguments: dict[str, Any]) -> None:
     async with account() as (_, crm):
         with pytest.raises(NotFound, match="999"):
             await call(crm, name, **arguments)
+
+
+async def test_what_was_changed_is_told_even_if_it_can_not_be_read_again() -> None:
+    async with account() as (amo, crm):
+        await call(crm, "leads_search")
+        kept = amo.answer
+
+        def after_the_change(method: str, path: str, query: Any, body: Any) -> Any:
+            answer = kept(method, path, query, body)
+            if method == "PATCH":
+                amo.answers.append((403, {}, b""))
+            return answer
+
+        amo.answer = after_the_change  # type: ignore[method-assign, assignment]
+        told = await call(crm, "leads_update", id=1, price=1)
+        assert (told["changed"], told["before"]["price"], told["after"]) == (True, 250_000, None)
+        assert amo.leads[0]["price"] == 1
+
+
+async def test_what_was_created_without_an_id_is_not_taken_for_a_failure_to_repeat() -> None:
+    async with account() as (amo, crm):
+        await call(crm, "leads_search")
+        amo.answers.append((200, {}, b'{"_embedded": {"leads": []}}'))
+        with pytest.raises(ToolProtocolError, match="search before you repeat"):
+            await call(crm, "leads_create", name="x")

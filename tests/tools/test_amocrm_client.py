@@ -27,10 +27,11 @@ from domain.errors import (
     ToolTimedOut,
     ToolUnavailable,
 )  # fmt: skip
-from tests.tools.amocrm import CLIENT, TOKEN, Amo, Answer, problem, serve_amo
+from tests.tools.amocrm import CLIENT, TOKEN, Amo, serve_amo
 from tools.amocrm.client import AmoClient
 from tools.amocrm.config import OAuth, load_config
 from tools.amocrm.pace import Pace
+from tools.amocrm.sample import Answer, problem, refusal
 from tools.amocrm.tokens import LongLived, Refreshed, Tokens
 
 
@@ -99,9 +100,9 @@ async def test_another_program_that_uses_up_the_limit_makes_it_wait() -> None:
     ("answer", "expected", "message"),
     [
         (
-            problem(400, "Bad Request", "Request validation failed", path="price", code="X"),
+            refusal("price", "X", "The value is wrong."),
             InvalidToolArguments,
-            "price: The value",
+            "price: The value is wrong",
         ),
         (problem(422, "Unprocessable", "No"), InvalidToolArguments, "Unprocessable: No"),
         ((400, {}, b"<html>"), InvalidToolArguments, "bad request"),
@@ -294,3 +295,7 @@ def test_oauth_needs_a_refresh_token_until_there_is_a_file(tmp_path: Path) -> No
     assert "secret" not in repr(started).replace("client_secret", "")
     started.oauth.token_file.write_text("{}")
     assert load_config(given).oauth is not None
+
+
+def test_the_sample_needs_nothing() -> None:
+    assert load_config({}, sample=True).sample

@@ -29,21 +29,26 @@ class AmoConfig:
     """One account: its address without a path, and either a long-lived token or OAuth."""
 
     base_url: str
+    sample: bool = False
+    """The sample account instead of one of amoCRM's; the rest but `mcp_token` is not used."""
     token: str | None = field(default=None, repr=False)
     oauth: OAuth | None = None
     mcp_token: str | None = field(default=None, repr=False)
     """What clients of the HTTP transport must show as their bearer token; None: nothing, on loopback only."""
 
 
-def load_config(environ: Mapping[str, str]) -> AmoConfig:
-    """Raises ConfigurationError with all problems, each naming its variable and the fix; no secret is in it."""
+def load_config(environ: Mapping[str, str], *, sample: bool = False) -> AmoConfig:
+    """With `sample` nothing has to be set.
+
+    Raises ConfigurationError with all problems, each naming its variable and the fix; no secret is in it.
+    """
     given = {name: value.strip() for name, value in environ.items() if value.strip()}
     problems: list[str] = []
-    base_url = _base_url(given.get("AMOCRM_BASE_URL"), problems)
-    token = given.get("AMOCRM_TOKEN")
+    base_url = "" if sample else _base_url(given.get("AMOCRM_BASE_URL"), problems)
+    token = None if sample else given.get("AMOCRM_TOKEN")
     oauth = None
     names = ("AMOCRM_CLIENT_ID", "AMOCRM_CLIENT_SECRET", "AMOCRM_REDIRECT_URI")
-    if token is None:
+    if token is None and not sample:
         missing = [name for name in names if name not in given]
         if len(missing) == len(names):
             problems.append(
@@ -59,7 +64,7 @@ def load_config(environ: Mapping[str, str]) -> AmoConfig:
         problems.append("AMOCRM_MCP_TOKEN: is shorter than 16 characters. Fix: for example $(openssl rand -hex 32)")
     if problems:
         raise ConfigurationError("Settings: " + "; ".join(problems), problems=problems)
-    return AmoConfig(base_url, token, oauth, mcp_token)
+    return AmoConfig(base_url, sample, token, oauth, mcp_token)
 
 
 def _base_url(given: str | None, problems: list[str]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
-from domain.errors import InvalidToolArguments, NotFound
+from domain.errors import ConsiliumError, InvalidToolArguments, NotFound, ToolProtocolError
 from tools.amocrm.client import Json, embedded
 from tools.amocrm.directory import Pipeline, parse
 from tools.amocrm.listing import listed
@@ -14,6 +15,7 @@ from tools.amocrm.period import DATE, Period, period
 from tools.amocrm.tool import ID, LIMIT, OFFSET, USER, Crm, CrmTool
 from tools.amocrm.view import View, fields, known, linked, view
 
+T = TypeVar("T")
 DateField = Literal["created_at", "updated_at", "closed_at"]
 PIPELINE = {**ID, "description": "Id of the pipeline (ammo-crm-leads_pipelines_get)."}
 STAGE = {**ID, "description": "Id of the stage; 142 is won and 143 lost in every pipeline."}
@@ -136,8 +138,7 @@ async def update(crm: Crm, arguments: dict[str, Any]) -> dict[str, Any]:
     elif pipeline_id != lead.pipeline_id:
         raise InvalidToolArguments("status_id: say to which stage of the other pipeline the lead moves.")
     await crm.client.patch(f"leads/{lead.id}", changes)
-    after = await get(crm, lead.id)
-    return {"changed": True, "before": lead_view(lead, names), "after": lead_view(after, names)}
+    return await changed(lead_view(lead, names), lambda: get(crm, lead.id), lambda after: lead_view(after, names))
 
 
 async def get(crm: Crm, lead_id: int) -> Lead:
@@ -178,12 +179,24 @@ def lead_view(lead: Lead, names: View) -> dict[str, Any]:
     )
 
 
+async def changed(
+    before: dict[str, Any], read: Callable[[], Awaitable[T]], show: Callable[[T], dict[str, Any]]
+) -> dict[str, Any]:
+    """What changing an entity gives back. That it can't be read again doesn't make the change undone: then `after` is None."""
+    try:
+        after = show(await read())
+    except ConsiliumError:
+        after = None
+    return {"changed": True, "before": before, "after": after}
+
+
 def created(answer: Json, key: str, names: View) -> dict[str, Any]:
     """What creating one entity gives back: its id and where to open it."""
     entities = embedded(answer, key)
     entity_id = entities[0].get("id") if entities else None
-    assert isinstance(entity_id, int), "amoCRM names what it has created"
-    return {"created": True, "id": entity_id, "url": names.url(key, entity_id)}
+    if not isinstance(entity_id, int):
+        raise ToolProtocolError(f"amoCRM has taken the new {key} without naming its id; search before you repeat it.")
+    return known({"created": True, "id": entity_id, "url": names.url(key, entity_id)})
 
 
 def _check_stage(pipelines: dict[int, Pipeline], pipeline_id: int | None, status_id: int | None) -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from domain.errors import InvalidToolArguments, NotFound
 from tools.amocrm.client import embedded
 from tools.amocrm.directory import parse
+from tools.amocrm.leads import changed
 from tools.amocrm.listing import listed
 from tools.amocrm.tool import ID, LIMIT, OFFSET, Crm, CrmTool
 from tools.amocrm.view import View, known, view
@@ -63,8 +64,8 @@ async def update(crm: Crm, arguments: dict[str, Any]) -> dict[str, Any]:
             fields=["id"],
         )
     await crm.client.patch(path, {"note_type": "common", "params": {"text": arguments["text"]}})
-    after = await _get(crm, path, arguments["id"])
-    return {"changed": True, "before": note_view(before, names), "after": note_view(after, names)}
+    shown = note_view(before, names)
+    return await changed(shown, lambda: _get(crm, path, before.id), lambda after: note_view(after, names))
 
 
 async def _get(crm: Crm, path: str, note_id: int) -> Note:

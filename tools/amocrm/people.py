@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from domain.errors import InvalidToolArguments, NotFound
 from tools.amocrm.directory import parse
-from tools.amocrm.leads import NAME, created
+from tools.amocrm.leads import NAME, changed, created
 from tools.amocrm.listing import listed
 from tools.amocrm.tool import ID, LIMIT, OFFSET, USER, Crm, CrmTool
 from tools.amocrm.view import View, fields, known, linked, view
@@ -75,8 +75,8 @@ def update(kind: Kind) -> Callable[[Crm, dict[str, Any]], Awaitable[dict[str, An
             raise InvalidToolArguments("arguments: name at least one field to change.")
         before, names = await get(crm, kind, arguments["id"]), await view(crm)
         await crm.client.patch(f"{kind}/{before.id}", body)
-        after = await get(crm, kind, before.id)
-        return {"changed": True, "before": party_view(kind, before, names), "after": party_view(kind, after, names)}
+        shown = party_view(kind, before, names)
+        return await changed(shown, lambda: get(crm, kind, before.id), lambda after: party_view(kind, after, names))
 
     return run
 

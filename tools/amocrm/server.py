@@ -28,6 +28,7 @@ from tools.amocrm.client import TIMEOUT, AmoClient
 from tools.amocrm.config import AmoConfig
 from tools.amocrm.directory import Directory
 from tools.amocrm.pace import Pace
+from tools.amocrm.sample import URL, read_sample
 from tools.amocrm.tokens import LongLived, Refreshed, Tokens
 from tools.amocrm.tool import Crm, CrmTool, Effect
 from tools.arguments import validate
@@ -49,6 +50,11 @@ log = structlog.get_logger(__name__)
 @asynccontextmanager
 async def open_crm(config: AmoConfig) -> AsyncIterator[Crm]:
     """The account, with its connections open while the block runs. Nothing is asked of amoCRM yet."""
+    if config.sample:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(read_sample())) as http:
+            client = AmoClient(URL, http, LongLived("sample"), Pace(per_window=1000))
+            yield Crm(client, Directory(client), None)
+        return
     async with httpx.AsyncClient(timeout=TIMEOUT, headers={"User-Agent": NAME}) as http:
         client = AmoClient(config.base_url, http, _tokens(config, http), Pace())
         yield Crm(client, Directory(client), config.base_url)
@@ -81,9 +87,7 @@ def make_server(crm: Crm, version: str) -> Server[Any, Any]:
             async with asyncio.timeout(CALL_SECONDS):
                 return _result(await tools[name].run(crm, given), failed=False)
         except TimeoutError:
-            return _error(
-                ToolTimedOut(f"{name} took longer than {CALL_SECONDS:g} s; ask for less.", seconds=CALL_SECONDS)
-            )
+            return _error(_too_long(tools[name]))
         except ConsiliumError as failed:
             return _error(failed)
         except Exception:  # a fault of ours costs its call, not the server; the trace is in the log
@@ -93,6 +97,11 @@ def make_server(crm: Crm, version: str) -> Server[Any, Any]:
     server.list_tools()(list_tools)  # type: ignore[no-untyped-call]
     server.call_tool(validate_input=False)(call_tool)
     return server
+
+
+def _too_long(tool: CrmTool) -> ToolTimedOut:
+    repair = "ask for less." if tool.effect == "read" else "look whether it was carried out before you repeat it."
+    return ToolTimedOut(f"{tool.full_name} took longer than {CALL_SECONDS:g} s; {repair}", seconds=CALL_SECONDS)
 
 
 _HINTS: Mapping[Effect, dict[str, bool]] = {

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from domain.errors import InvalidToolArguments, NotFound
 from tools.amocrm.directory import parse
-from tools.amocrm.leads import created
+from tools.amocrm.leads import changed, created
 from tools.amocrm.listing import listed
 from tools.amocrm.period import DATE, MOMENT, moment, period
 from tools.amocrm.tool import ID, LIMIT, OFFSET, USER, Crm, CrmTool
@@ -84,7 +84,7 @@ async def update(crm: Crm, arguments: dict[str, Any]) -> dict[str, Any]:
     if "complete_till" in body:
         body["complete_till"] = moment("complete_till", body["complete_till"], names.zone)
     await crm.client.patch(f"tasks/{before.id}", body)
-    return {"changed": True, "before": task_view(before, names), "after": task_view(await get(crm, before.id), names)}
+    return await changed(task_view(before, names), lambda: get(crm, before.id), lambda after: task_view(after, names))
 
 
 async def get(crm: Crm, task_id: int) -> Task:

@@ -25,8 +25,8 @@ class Crm:
 
     client: AmoClient
     directory: Directory
-    base_url: str
-    """Of the account, where people open it."""
+    base_url: str | None
+    """Where people open the account; None for the sample, which has no pages."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from tools.amocrm.tool import Crm
 class View:
     """What names are taken from. `people` is empty where the token's user may not list them."""
 
-    base_url: str
+    base_url: str | None
     currency: str | None
     zone: tzinfo
     pipelines: dict[int, Pipeline]
@@ -29,9 +29,9 @@ class View:
     def person(self, user_id: int | None) -> str | None:
         return None if user_id is None else self.people.get(user_id)
 
-    def url(self, entity: str, entity_id: int) -> str:
+    def url(self, entity: str, entity_id: int) -> str | None:
         """Of its card in amoCRM."""
-        return f"{self.base_url}/{entity}/detail/{entity_id}"
+        return None if self.base_url is None else f"{self.base_url}/{entity}/detail/{entity_id}"
 
 
 async def view(crm: Crm) -> View:
