@@ -33,7 +33,8 @@ PORT = 8090
 def mcp_amocrm(transport: Literal["http", "stdio"], host: str, port: int, sample: bool) -> None:
     """Serve an amoCRM account's tools over MCP until Ctrl-C or SIGTERM.
 
-    The account is set by AMOCRM_BASE_URL and AMOCRM_TOKEN, or OAuth's variables; see docs/amocrm.md.
+    The account is set by AMOCRM_BASE_URL and AMOCRM_TOKEN, or OAuth's variables; see docs/amocrm.md. With --sample it is an
+    invented one.
     """
     import asyncio
 
