@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from domain.errors import InvalidToolArguments, NotFound, ToolProtocolError
+from domain.errors import InvalidToolArguments, NotFound, ToolProtocolError, ToolRejected
 from tests.tools.amocrm import (
     ANNA,
     BORIS,
@@ -152,10 +153,21 @@ async def test_a_lead_is_shown_with_names_and_times() -> None:
 
 
 async def test_who_may_not_list_users_sees_leads_without_names() -> None:
-    async with account(administrator=False) as (_, crm):
-        shown = await call(crm, "entity_get", entity="leads", id=1)
-        assert shown["item"]["responsible_user_id"] == ANNA
-        assert "responsible" not in shown["item"]
+    async with account(administrator=False) as (amo, crm):
+        for _ in range(3):
+            shown = await call(crm, "entity_get", entity="leads", id=1)
+            assert shown["item"]["responsible_user_id"] == ANNA
+            assert "responsible" not in shown["item"]
+        assert [path for _, path, _, _ in amo.requests].count("/api/v4/users") == 1
+        with pytest.raises(ToolRejected, match="no right to it"):
+            await call(crm, "users_get")
+
+
+async def test_what_changes_seldom_is_asked_once_for_all() -> None:
+    async with account() as (amo, crm):
+        await asyncio.gather(*(call(crm, "entity_get", entity="leads", id=n) for n in range(1, 6)))
+        paths = [path for _, path, _, _ in amo.requests]
+        assert [paths.count(f"/api/v4/{name}") for name in ("account", "users", "leads/pipelines")] == [1, 1, 1]
 
 
 async def test_the_other_entities() -> None:

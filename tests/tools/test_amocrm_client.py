@@ -73,7 +73,7 @@ async def test_no_window_ever_holds_more_than_it_may(gaps: list[float], per_wind
     assert passed == sorted(passed)
 
 
-async def test_forty_calls_at_once_keep_to_the_limit_of_the_server() -> None:
+async def test_calls_at_once_keep_to_the_limit_of_the_server() -> None:
     async with serve_amo() as amo, httpx.AsyncClient() as http:
         client = AmoClient(amo.url, http, LongLived(TOKEN), Pace())
         started = time.monotonic()

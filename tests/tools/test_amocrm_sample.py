@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from datetime import date, timedelta
 from pathlib import Path
 
+import pytest
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
+from domain.errors import InvalidToolArguments, NotFound
 from domain.settings import ROOT
 from tests.tools.test_amocrm import call
 from tools.amocrm.config import AmoConfig
 from tools.amocrm.directory import Directory, Pipeline
 from tools.amocrm.sample import DAY, read_sample
-from tools.amocrm.server import open_crm
+from tools.amocrm.server import TOOLS, open_crm
+from tools.amocrm.tool import CrmTool
+from tools.arguments import validate
 
 
 async def test_every_entity_can_be_read_and_what_it_is_linked_to_is_there() -> None:
@@ -92,3 +97,37 @@ async def test_the_program_serves_it_without_any_setting(tmp_path: Path) -> None
         notes = await session.call_tool("ammo-crm-notes_get", {"entity": "leads", "entity_id": 106})
         assert "Подписали" in str(notes.structuredContent)
     assert not any(tmp_path.iterdir())  # noqa: ASYNC240 - nothing is awaited meanwhile
+
+
+WRONG = [
+    None,
+    "",
+    "x",
+    "1",
+    -1,
+    0,
+    10**30,
+    1.5,
+    True,
+    [],
+    [1],
+    {},
+    {"a": 1},
+    "a\x00b\ud800",
+    "9999-12-31",
+    "0001-01-01T00:00",
+    "😀" * 300,
+]
+FITTING = {
+    "id": 101, "entity_id": 101, "entity": "leads", "entity_type": "leads", "name": "x", "text": "x", "complete_till": "2030-01-01",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+async def test_any_value_of_any_argument_is_taken_or_refused(tool: CrmTool) -> None:
+    async with open_crm(AmoConfig("", sample=True)) as crm:
+        for field in (*tool.properties, "unknown"):
+            for value in WRONG:
+                given = {**{name: FITTING[name] for name in tool.required}, field: value}
+                with suppress(InvalidToolArguments, NotFound):  # anything else would be a crash
+                    await tool.run(crm, validate(tool.full_name, tool.parameters, given))

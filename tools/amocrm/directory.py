@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -88,6 +89,7 @@ class Directory:
         self._settings = _Kept(self._load_settings, clock)
         self._pipelines = _Kept(self._load_pipelines, clock)
         self._people = _Kept(self._load_people, clock)
+        self._names = _Kept(self._load_names, clock)
 
     async def settings(self) -> AccountSettings:
         return await self._settings.get()
@@ -102,10 +104,7 @@ class Directory:
 
     async def names(self) -> dict[int, str]:
         """People's names by id; none where the token's user may not list them."""
-        try:
-            return {person.id: person.name for person in (await self.people()).values()}
-        except ToolRejected:
-            return {}
+        return await self._names.get()
 
     async def pipeline(self, pipeline_id: int) -> Pipeline:
         """Raises InvalidToolArguments naming the pipelines there are."""
@@ -142,21 +141,32 @@ class Directory:
             people |= {person.id: person for person in (parse(Person, row) for row in page)}
         return people
 
+    async def _load_names(self) -> dict[int, str]:
+        """The refusal is kept as well: an account that is asked in vain again and again gets blocked."""
+        try:
+            return {person.id: person.name for person in (await self.people()).values()}
+        except ToolRejected as refused:
+            if refused.details.get("http_status") != 403:
+                raise
+            return {}
+
 
 class _Kept(Generic[T]):
-    """A value that is loaded when it is asked for and older than KEEP_SECONDS."""
+    """A value that is loaded when it is asked for and older than KEEP_SECONDS, once for all who ask at the same time."""
 
     def __init__(self, load: Callable[[], Awaitable[T]], clock: Callable[[], float]) -> None:
         self._load = load
         self._clock = clock
         self._value: T | None = None
         self._until = 0.0
+        self._turn = asyncio.Lock()
 
     async def get(self) -> T:
-        if self._value is None or self._clock() >= self._until:
-            self._value = await self._load()
-            self._until = self._clock() + KEEP_SECONDS
-        return self._value
+        async with self._turn:
+            if self._value is None or self._clock() >= self._until:
+                self._value = await self._load()
+                self._until = self._clock() + KEEP_SECONDS
+            return self._value
 
 
 def parse(model: type[M], row: Any) -> M:

@@ -8,6 +8,7 @@ from typing import Any
 
 from domain.errors import InvalidToolArguments
 
+YEARS = range(1971, 2100)
 DATE = {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}$", "description": "A day, as in 2026-11-21."}
 MOMENT = {
     "type": "string",
@@ -46,6 +47,7 @@ def moment(name: str, text: str, zone: tzinfo) -> int:
         day = _day(name, text)
         assert day is not None, "the text is not empty"
         return end_of(day, zone)
+    _day(name, text[:10])
     try:
         return int(datetime.fromisoformat(text).replace(tzinfo=zone).timestamp())
     except ValueError:
@@ -70,6 +72,11 @@ def _day(name: str, text: str | None) -> date | None:
     if text is None:
         return None
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise InvalidToolArguments(f"{name}: there is no such day {text}.", fields=[name]) from None
+    if day.year not in YEARS:
+        raise InvalidToolArguments(
+            f"{name}: the year must be {YEARS[0]} to {YEARS[-1]}, not {day.year}.", fields=[name]
+        )
+    return day
