@@ -135,7 +135,11 @@ class Engine:
                 thread_metadata=thread_metadata or {},
                 idempotency_key=idempotency_key,
                 fingerprint=fingerprint(
-                    {**asdict(request), "thread_id": None if own_thread or ephemeral else thread_id, "kept": not ephemeral}
+                    {
+                        **asdict(request),
+                        "thread_id": None if own_thread or ephemeral else thread_id,
+                        "kept": not ephemeral,
+                    }
                 ),
             ),
             claim=self._has_room(),

@@ -546,7 +546,9 @@ async def test_events_of_one_who_lost_the_run_are_refused(
     await replicas[0].release(stale)
     before = everything(look)
     with pytest.raises(StaleFence):
-        await Events(db).append(new.organization_id, new.thread_id, new.run_id, stale.fence, ended(1), Acting(new.organization_id))
+        await Events(db).append(
+            new.organization_id, new.thread_id, new.run_id, stale.fence, ended(1), Acting(new.organization_id)
+        )
     assert everything(look) == before
 
 
@@ -570,7 +572,9 @@ async def test_a_cancel_during_a_write_of_the_run_is_no_deadlock(
         if verb == "finish":
             write = one.finish(claim, new.thread_id, "success", ended(1), claim_next=False)
         else:
-            write = Events(db).append(new.organization_id, new.thread_id, new.run_id, claim.fence, ended(1), Acting(new.organization_id))
+            write = Events(db).append(
+                new.organization_id, new.thread_id, new.run_id, claim.fence, ended(1), Acting(new.organization_id)
+            )
         writer = asyncio.create_task(write)
         await waiting(1)
         canceller = asyncio.create_task(two.cancel(new.organization_id, run, ended(0, "interrupted")))
