@@ -182,7 +182,14 @@ class Engine:
         silent = 0.0
         while True:
             held = self._live.get(run.run_id)
-            if held is not None and held.run.organization_id == organization_id and after + 1 >= held.log.first_seq:
+            if held is not None and held.run.organization_id == organization_id:
+                if held.claim.attempt > 1 and after + 1 < held.log.first_seq:
+                    for earlier in await self._stored(organization_id, run, after):
+                        if earlier.seq < held.log.first_seq:
+                            after = earlier.seq
+                            yield earlier
+                # what lies between are other runs of the thread: the log has all that follows of this one
+                after = max(after, held.log.first_seq - 1)
                 async for event in held.log.tail(after):
                     if event is not None and event.terminal and event.data.get("status") == "pending":
                         break  # it waits for tokens, and goes on later, here or elsewhere
