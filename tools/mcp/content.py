@@ -37,4 +37,4 @@ def _block(block: types.ContentBlock) -> str:
 
 
 def _size(base64: str) -> str:
-    return f"{len(base64) * 3 // 4} bytes"
+    return f"{len(base64) * 3 // 4 - base64[-2:].count('=')} bytes"

@@ -145,17 +145,24 @@ class McpToolbox:
     async def _refresh(self, server: McpServer) -> None:
         from mcp import McpError
 
-        session = self._sessions.get(server, None)
         failure: Failure | None = None
-        try:
-            listed = await list_tools(session, self._limits)
-            opened = await session.initialized()
-        except Failed as failed:
-            failure = failed.failure
-        except McpError as refused:
-            failure = Failure("wrong_protocol", "refused", f"refused to list its tools: {refused.error.message[:300]}")
-        if failure is not None:
+        for used_before in (self._sessions.has(server), False):
+            session = self._sessions.get(server, None)
+            try:
+                listed = await list_tools(session, self._limits)
+                opened = await session.initialized()
+            except Failed as failed:
+                failure = failed.failure
+            except McpError as refused:
+                said = refused.error.message[:300]
+                failure = Failure("wrong_protocol", "refused", f"refused to list its tools: {said}")
+            else:
+                failure = None
+                break
             self._sessions.discard(session)
+            if not used_before or failure.code == "timeout":  # a session may have died of old age: a new one tells
+                break
+        if failure is not None:
             state: McpState = (
                 failure.state if failure.state not in ("ready", "changed", "disabled") else "wrong_protocol"
             )

@@ -184,7 +184,8 @@ class Session:
         if error.code == _TERMINATED and error.message == "Session terminated":
             return SESSION_LOST
         if error.code == types.CONNECTION_CLOSED:
-            return self._failure or _CLOSED
+            self._break(_CLOSED)
+            return self._failure
         return None if self.opened.done() else garbled("an error to the greeting")
 
     async def _heard(self, message: Any) -> None:

@@ -61,6 +61,11 @@ class Sessions:
         session.used_at = time.monotonic()
         return session
 
+    def has(self, server: McpServer) -> bool:
+        """Whether one on behalf of the organisation is open."""
+        session = self._open.get(_key(server, None))
+        return session is not None and not session.closed
+
     def drop(self, server_id: str) -> None:
         """Close all sessions with this server."""
         for key in [key for key in self._open if key[1] == server_id]:

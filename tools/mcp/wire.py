@@ -221,9 +221,10 @@ class _Events(httpx.AsyncByteStream):
                     failure = too_large(self._wire.max_bytes)
                     resumable = False
                     break
+                unread = max(0, len(buffer) - 3)
                 buffer += part
-                while (end := _event_end(buffer)) is not None:
-                    event, buffer = bytes(buffer[:end]), buffer[end:]
+                while (end := _event_end(buffer, unread)) is not None:
+                    event, buffer, unread = bytes(buffer[:end]), buffer[end:], 0
                     data, has_id = _parse(event)
                     resumable = resumable or has_id
                     if data and not _belongs(data, self._id):
@@ -294,8 +295,8 @@ def _object(body: bytes) -> dict[str, Any] | None:
     return message if isinstance(message, dict) and message.get("jsonrpc") == "2.0" else None
 
 
-def _event_end(buffer: bytearray) -> int | None:
-    found = [at + len(mark) for mark in (b"\n\n", b"\r\n\r\n", b"\r\r") if (at := buffer.find(mark)) >= 0]
+def _event_end(buffer: bytearray, start: int) -> int | None:
+    found = [at + len(mark) for mark in (b"\n\n", b"\r\n\r\n", b"\r\r") if (at := buffer.find(mark, start)) >= 0]
     return min(found, default=None)
 
 
