@@ -217,7 +217,8 @@ def _check(state: AppState, server: McpServer) -> None:
         url = httpx.URL(server.url or "")
     except httpx.InvalidURL:
         raise InvalidInput("url", "must be an address with http:// or https://") from None
-    if url.scheme not in ("http", "https") or not url.host:
+    spaced = any(char.isspace() for char in server.url or "")
+    if url.scheme not in ("http", "https") or not url.host or spaced or not 0 < (url.port or 80) < 65536:
         raise InvalidInput("url", "must be an address with http:// or https://")
     if url.userinfo:
         raise InvalidInput("url", "must not hold a password; give it in `headers`")

@@ -118,7 +118,9 @@ async def main(kind: str) -> None:
             status, content_type, payload = reply(kind, message)
             cut = kind == "in_call_cut" and message.get("method") == "tools/call"
             size = len(payload) + (500 if cut else 0)
-            writer.write(f"HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {size}\r\n\r\n".encode())
+            writer.write(
+                f"HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {size}\r\n\r\n".encode()
+            )
             writer.write(payload)
             await writer.drain()
             if cut:

@@ -287,7 +287,9 @@ async def test_a_list_that_is_old_is_renewed_without_waiting(bench: Bench) -> No
         before = added.listing.listed_at
         await box.usable(bench.organization, SKILL)
         await bench.until(
-            box, added.server.server_id, lambda one: one.listing.listed_at is not None and one.listing.listed_at > before
+            box,
+            added.server.server_id,
+            lambda one: one.listing.listed_at is not None and one.listing.listed_at > before,
         )
 
 
