@@ -35,8 +35,10 @@ class McpServers:
 
     async def of(self, organization_id: OrganizationId) -> McpRecords:
         params = {"organization_id": organization_id}
-        servers = await self._db.fetch_all(organization_id, SQL["servers"], params)
-        listings = await self._db.fetch_all(organization_id, SQL["listings"], params)
+        async with self._db.tenant(organization_id) as conn:
+            found = await conn.execute(SQL["servers"].encode(), params)
+            known = await conn.execute(SQL["listings"].encode(), params)
+        servers, listings = await found.fetchall(), await known.fetchall()
         return McpRecords(
             [McpServer.model_validate({**row, "scope": "organization"}) for row in servers],
             {row["server_id"]: McpListing.model_validate(row) for row in listings},

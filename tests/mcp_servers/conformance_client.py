@@ -27,7 +27,9 @@ def arguments(tool: McpToolDefinition, schemas: dict[str, Any]) -> dict[str, Any
     if tool.name == "json_schema_echo":
         return {"schema": schemas["json_schema_2020_12_tool"]}
     fields = tool.parameters.get("properties", {})
-    return {name: SAMPLES.get(fields.get(name, {}).get("type"), "x") for name in tool.parameters.get("required", fields)}
+    return {
+        name: SAMPLES.get(fields.get(name, {}).get("type"), "x") for name in tool.parameters.get("required", fields)
+    }
 
 
 async def main(url: str) -> None:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from domain.errors import ConsiliumError, ToolError
+from domain.errors import ToolError
 from domain.ids import OrganizationId
 from domain.mcp import McpListing, McpReason, McpServer, McpState, McpToolDefinition
 from domain.skills import Skill
@@ -140,6 +140,7 @@ class McpToolbox:
         if task is None:
             task = self._refreshing[key] = asyncio.create_task(self._refresh(server))
             task.add_done_callback(lambda _: self._refreshing.pop(key, None))
+            task.add_done_callback(_tell)
         return task
 
     async def _refresh(self, server: McpServer) -> None:
@@ -178,8 +179,7 @@ class McpToolbox:
         self.forget(server.organization_id)
 
     def _refresh_soon(self, server: McpServer) -> None:
-        task = self._refresh_task(server)
-        task.add_done_callback(_tell)
+        self._refresh_task(server)
 
     def _tools_changed(self, server: McpServer) -> None:
         self._refresh_soon(server)
@@ -198,10 +198,7 @@ class McpToolbox:
         ]
         unknown = [self.refresh(one.server) for one in overviews if one.listing.checked_at is None]
         if unknown:
-            results = await asyncio.gather(*unknown, return_exceptions=True)
-            for result in results:
-                if isinstance(result, ConsiliumError):
-                    log.warning("MCP server could not be listed", error=result.message)
+            await asyncio.gather(*unknown, return_exceptions=True)  # each is told of in the log
             return [
                 one
                 for one in await self.overviews(organization_id)
