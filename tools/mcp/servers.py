@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 FRESH_SECONDS = 5.0
 """How long what was read from the database is used; a change made in this replica is seen at once."""
 KEPT = 2_000
+CHANGED_SECONDS = 1.0
 AGAIN_SECONDS = 15.0
 """After this time a server that failed is tried again, where an agent could use it."""
 
@@ -60,6 +61,7 @@ class McpToolbox:
         self._limits = limits
         self._sessions = Sessions(limits, allowed_networks, self._tools_changed)
         self._known: OrderedDict[OrganizationId, tuple[float, McpRecords]] = OrderedDict()
+        self._due: dict[tuple[OrganizationId, str], asyncio.TimerHandle] = {}
         self._refreshing: dict[tuple[OrganizationId, str], asyncio.Task[None]] = {}
 
     @property
@@ -69,6 +71,8 @@ class McpToolbox:
 
     async def aclose(self) -> None:
         """Stop refreshing and close every session."""
+        for timer in self._due.values():
+            timer.cancel()
         for task in list(self._refreshing.values()):
             task.cancel()
         await asyncio.gather(*self._refreshing.values(), return_exceptions=True)
@@ -182,7 +186,20 @@ class McpToolbox:
         self._refresh_task(server)
 
     def _tools_changed(self, server: McpServer) -> None:
-        self._refresh_soon(server)
+        """After a moment, so that a server that says it all the time is asked once a second; never by a refresh under way, which may
+        have read the old list."""
+        key = (server.organization_id, server.server_id)
+        if key in self._due:
+            return
+
+        def due() -> None:
+            del self._due[key]
+            if key in self._refreshing:
+                self._tools_changed(server)
+            else:
+                self._refresh_soon(server)
+
+        self._due[key] = asyncio.get_running_loop().call_later(CHANGED_SECONDS, due)
 
     def _failed(self, server: McpServer, failure: Failure) -> None:
         """A call has failed: whether the server has, a refresh finds out."""
