@@ -63,6 +63,7 @@ from tools.mcp.servers import McpToolbox
 from tools.mcp.sessions import McpLimits
 from tools.memory import SaveOrganizationNote
 from tools.registry import Registry
+from tools.web_search import SearchDefaults, WebSearch
 
 _DEFAULT_PROVIDERS = {"development": "deepseek", "production": "openai"}
 """Who is asked first where nobody wishes anything, by what the server is for."""
@@ -102,6 +103,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             output_tokens=settings.reserve_output_tokens,
         )
         policies = ModelPolicies(db)
+        web_search = _web_search(settings)
         default = ModelPolicy(provider=settings.default_provider or _DEFAULT_PROVIDERS[settings.environment])
         services = Services(
             skills=load_skills(),
@@ -114,7 +116,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             policies=policies,
             retriever=retriever,
             notes=notes,
-            tools=Registry([SearchDocuments(retriever), SaveOrganizationNote(notes)]),
+            tools=Registry([SearchDocuments(retriever), web_search, SaveOrganizationNote(notes)]),
             mcp=mcp,
             tool_calls=ToolCalls(db),
             children=Children(db),
@@ -138,6 +140,18 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             await mcp.aclose()
             await caller.breakers.stop()
             await providers.aclose()
+            await web_search.aclose()
+
+
+def _web_search(settings: Settings) -> WebSearch:
+    defaults = SearchDefaults(
+        depth=settings.web_search_depth,
+        results=settings.web_search_results,
+        include_domains=settings.web_search_include_domains,
+        exclude_domains=settings.web_search_exclude_domains,
+        seconds=settings.web_search_seconds,
+    )
+    return WebSearch(settings.tavily_api_key, settings.tavily_base_url, defaults)
 
 
 def _mcp(settings: Settings, store: McpServers, environ: Mapping[str, str]) -> McpToolbox:
