@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from domain.breaker import BreakerPolicy
 from domain.catalogue import load_catalogue
+from domain.ids import organization_id
 from domain.policy import ModelPolicy
 from domain.settings import Settings, process_environment
 from graphs.build import build_graphs
@@ -161,7 +162,8 @@ def _mcp(settings: Settings, store: McpServers, environ: Mapping[str, str]) -> M
         ttl_seconds=settings.mcp_cache_seconds,
         max_tools=settings.mcp_max_tools,
     )
-    operators = load_operator_servers(settings.mcp_file, environ)
+    sample = organization_id(read_demo().name) if settings.demo else None
+    operators = load_operator_servers(settings.mcp_file, environ, sample)
     return McpToolbox(store, operators, limits, networks(settings.mcp_allowed_networks))
 
 
