@@ -71,7 +71,7 @@ class _Writer:
             return self._labels.get(word, word)
         if isinstance(value, int | float):
             grouped = f"{value:,}"
-            return grouped.replace(",", "\N{NO-BREAK SPACE}") if self._language == "ru" else grouped
+            return grouped.replace(",", " ") if self._language == "ru" else grouped
         text = " ".join(str(value).split()).replace("|", "/")
         return self._labels.get(text, text)
 
