@@ -13,8 +13,9 @@ from domain.policy import ModelPolicy
 
 MAIN = "main"
 """The supervisor's skill."""
+SKILL_NAME = r"^[a-z][a-z0-9_]{1,62}$"
 MAX_SKILLS = 50
-"""Of an organisation's own, overrides included."""
+"""That an organisation may change or add."""
 MAX_DESCRIPTIONS = 30_000
 """Characters of the descriptions of all specialists together: the supervisor's model reads all of them at every call."""
 Orchestration = Literal["graph", "direct"]
@@ -35,11 +36,10 @@ class RetrievalPolicy(BaseModel):
     notes: int = Field(20, ge=0, le=500)
 
 
-class Skill(BaseModel):
-    """One agent: name, when to hand over to it, how it works, what it may use."""
+class SkillDefinition(BaseModel):
+    """What an agent is: when to hand over to it, how it works, what it may use."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]{1,62}$")
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
     title: dict[Language, Title] = Field(min_length=2)
     """What people call it, in each language."""
     description: str = Field(min_length=1, max_length=2_000)
@@ -49,6 +49,12 @@ class Skill(BaseModel):
     tools: tuple[str, ...] = Field((), max_length=100)
     retrieval: RetrievalPolicy = RetrievalPolicy()
     model: ModelPolicy = ModelPolicy()
+
+
+class Skill(SkillDefinition):
+    """One agent by its name."""
+
+    name: str = Field(pattern=SKILL_NAME)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from server.routes import (
     policies,
     quotas,
     runs,
+    skills,
     threads,
     usage,
     v1,
@@ -35,6 +36,7 @@ from server.wiring import open_state
 
 EXPOSED = [
     "Content-Location",
+    "ETag",
     "Location",
     "X-Trace-Id",
     "X-Pagination-Total",
@@ -74,6 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
         documents,
         notes,
         policies,
+        skills,
         quotas,
         usage,
         embeddings,

@@ -60,7 +60,13 @@ class AuditLog:
         self, organization_id: OrganizationId, kind: str, subject: str, *, limit: int, offset: int
     ) -> tuple[list[Change], int]:
         """A page of the changes of one thing, newest first, and how many there are."""
-        params = {"organization_id": organization_id, "kind": kind, "subject": subject, "limit": limit, "offset": offset}
+        params = {
+            "organization_id": organization_id,
+            "kind": kind,
+            "subject": subject,
+            "limit": limit,
+            "offset": offset,
+        }
         rows = await self._db.fetch_all(organization_id, Q["page"], params)
         if rows:
             return [Change(**{key: row[key] for key in Change.__slots__}) for row in rows], int(rows[0]["total"])

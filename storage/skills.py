@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +44,10 @@ class SkillVersion:
 class _Head:
     """What is in force before a change; version 0 and last_version 0 where the organisation has stored nothing."""
 
+    name: str
     stored: bool
+    skills: int
+    """How many the organisation has stored."""
     version: int
     last_version: int
     enabled: bool
@@ -78,7 +82,9 @@ class Skills:
         rows = await self._db.fetch_all(organization_id, Q["read"], {"organization_id": organization_id})
         if not rows or rows[0]["skills_generation"] == 0:
             return self._untouched
-        found = SkillSet(rows[0]["skills_generation"], self._overlaid({row["name"]: row for row in rows if row["name"]}))
+        found = SkillSet(
+            rows[0]["skills_generation"], self._overlaid({row["name"]: row for row in rows if row["name"]})
+        )
         self._known[organization_id] = found
         self._known.move_to_end(organization_id)
         if len(self._known) > REMEMBERED:
@@ -129,7 +135,7 @@ class Skills:
                 if await (await conn.execute(Q["version"].encode(), params)).fetchone() is None:
                     raise _no_version(name, version)
             if version != head.version:
-                await self._put(conn, organization_id, name, user_id, version, head.last_version, enabled=head.enabled)
+                await self._put(conn, organization_id, user_id, dataclasses.replace(head, version=version))
                 await _record(conn, organization_id, user_id, name, "activated", version, before=head.version)
 
     async def set_enabled(self, organization_id: OrganizationId, name: str, *, enabled: bool, user_id: UserId) -> None:
@@ -139,9 +145,7 @@ class Skills:
         async with self._db.tenant(organization_id) as conn:
             head = await self._existing(conn, organization_id, name)
             if head.enabled != enabled:
-                await self._put(
-                    conn, organization_id, name, user_id, head.version, head.last_version, enabled=enabled
-                )
+                await self._put(conn, organization_id, user_id, dataclasses.replace(head, enabled=enabled))
                 action = "enabled" if enabled else "disabled"
                 await _record(conn, organization_id, user_id, name, action, head.version)
 
@@ -152,9 +156,7 @@ class Skills:
             if not head.stored:
                 raise Conflict(f"'{name}' is the operator's skill; it can be disabled, not deleted.", name=name)
             await conn.execute(Q["delete"].encode(), {"organization_id": organization_id, "name": name})
-            await _record(
-                conn, organization_id, user_id, name, "deleted", head.version, definition=head.definition
-            )
+            await _record(conn, organization_id, user_id, name, "deleted", head.version, definition=head.definition)
 
     async def versions(self, organization_id: OrganizationId, name: str) -> list[SkillVersion]:
         """Newest first, the operator's last. What can't be read by this release is left out."""
@@ -183,10 +185,9 @@ class Skills:
         row = await (await conn.execute(Q["head"].encode(), params)).fetchone()
         assert row is not None, "the query has one row"
         if row["version"] is None:
-            if row["skills"] >= MAX_SKILLS:
-                raise Conflict(f"The organisation has {MAX_SKILLS} skills of its own, the most there may be.", name=name)
-            return _Head(False, 0, 0, True, None, None)
-        return _Head(True, *(row[key] for key in ("version", "last_version", "enabled", "updated_by", "definition")))
+            return _Head(name, False, row["skills"], 0, 0, True, None, None)
+        stored = ("skills", "version", "last_version", "enabled", "updated_by", "definition")
+        return _Head(name, True, *(row[key] for key in stored))
 
     async def _existing(self, conn: Connection, organization_id: OrganizationId, name: str) -> _Head:
         head = await self._head(conn, organization_id, name)
@@ -204,7 +205,8 @@ class Skills:
         comment: str | None,
     ) -> int:
         version = head.last_version + 1
-        await self._put(conn, organization_id, skill.name, user_id, version, version, enabled=head.enabled)
+        stored = dataclasses.replace(head, version=version, last_version=version)
+        await self._put(conn, organization_id, user_id, stored)
         params = {
             "organization_id": organization_id,
             "name": skill.name,
@@ -219,23 +221,19 @@ class Skills:
         await conn.execute(Q["drop_old"].encode(), params)
         return version
 
-    async def _put(
-        self,
-        conn: Connection,
-        organization_id: OrganizationId,
-        name: str,
-        user_id: UserId,
-        version: int,
-        last_version: int,
-        *,
-        enabled: bool,
-    ) -> None:
+    async def _put(self, conn: Connection, organization_id: OrganizationId, user_id: UserId, head: _Head) -> None:
+        """Raises Conflict where the organisation has too many already."""
+        if not head.stored and head.skills >= MAX_SKILLS:
+            most = (
+                f"The organisation has changed or added {MAX_SKILLS} skills, the most there may be; delete one first."
+            )
+            raise Conflict(most, limit=MAX_SKILLS)
         params = {
             "organization_id": organization_id,
-            "name": name,
-            "version": version,
-            "last_version": last_version,
-            "enabled": enabled,
+            "name": head.name,
+            "version": head.version,
+            "last_version": head.last_version,
+            "enabled": head.enabled,
             "user_id": user_id,
         }
         await conn.execute(Q["put_head"].encode(), params)

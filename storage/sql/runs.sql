@@ -33,9 +33,11 @@ RETURNING run_id;
 -- A pending run; nothing where the thread isn't the organisation's. Its time is that of the locked thread, not of the
 -- transaction's begin, so that a list is in the order of execution.
 INSERT INTO runs (run_id, organization_id, thread_id, user_id, assistant_id, graph_id, trace_id, kwargs, metadata,
-                  multitask_strategy, created_at, updated_at)
+                  multitask_strategy, skills_generation, created_at, updated_at)
 SELECT %(run_id)s, organization_id, thread_id, %(user_id)s, %(assistant_id)s, %(graph_id)s, %(trace_id)s, %(kwargs)s,
-       %(metadata)s, %(multitask_strategy)s, clock_timestamp(), clock_timestamp()
+       %(metadata)s, %(multitask_strategy)s, coalesce((SELECT o.skills_generation FROM organizations o
+                                                      WHERE o.organization_id = threads.organization_id), 0),
+       clock_timestamp(), clock_timestamp()
 FROM threads WHERE thread_id = %(thread_id)s
 RETURNING *;
 
