@@ -271,7 +271,7 @@ def _version(name: str, row: Row) -> SkillVersion | None:
 
 
 def _no_version(name: str, version: int) -> NotFound:
-    return NotFound("version", str(version), skill=name)
+    return NotFound("version", f"{name}/{version}")
 
 
 async def _record(

@@ -8,12 +8,13 @@ import time
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from domain.errors import InvalidInput, NotFound
 from domain.identity import Identity
 from domain.skills import SKILL_NAME, Skill, SkillDefinition, SkillRecord, SkillSource
+from domain.text import clean
 from domain.trace import current_trace_id
 from server.answers import failed_answer, unless_gone
 from server.deps import AppState, CallerDep, StateDep, require
@@ -26,7 +27,8 @@ from storage.skills import KIND, SkillVersion
 
 router = APIRouter(prefix="/v1/skills", tags=["skills"])
 ManagerDep = Annotated[Identity, Depends(require("manager"))]
-Comment = Annotated[str, Field(max_length=300)]
+VersionPath = Annotated[int, Path(ge=0, le=999_999_999)]
+Comment = Annotated[str, Field(max_length=300), AfterValidator(clean)]
 _ETAG = re.compile(r'(?:W/)?"?(\d{1,9})"?')
 
 
@@ -145,19 +147,19 @@ async def list_versions(state: StateDep, caller: ManagerDep, name: str) -> dict[
 
 
 @router.get("/{name}/versions/{version}")
-async def get_version(state: StateDep, caller: ManagerDep, name: str, version: int) -> dict[str, Any]:
+async def get_version(state: StateDep, caller: ManagerDep, name: str, version: VersionPath) -> dict[str, Any]:
     """One version with its definition."""
     record = await _record(state, caller, name)
-    found = await state.skills.version(caller.organization_id, name, _in_range(version))
+    found = await state.skills.version(caller.organization_id, name, version)
     return _version(found, record, whole=True)
 
 
 @router.post("/{name}/versions/{version}/activate")
 async def activate_version(
-    state: StateDep, caller: ManagerDep, name: str, version: int, response: Response
+    state: StateDep, caller: ManagerDep, name: str, version: VersionPath, response: Response
 ) -> SkillView:
     """Put a former version in force again; 0 goes back to the operator's and keeps the organisation's."""
-    await state.skills.activate(caller.organization_id, _known(name), _in_range(version), user_id=caller.user_id)
+    await state.skills.activate(caller.organization_id, _known(name), version, user_id=caller.user_id)
     return await _shown(state, caller, name, response)
 
 
@@ -244,12 +246,6 @@ def _known(name: str) -> str:
     if re.fullmatch(SKILL_NAME, name) is None:
         raise NotFound("skill", name)
     return name
-
-
-def _in_range(version: int) -> int:
-    if not 0 <= version <= 999_999_999:
-        raise NotFound("version", str(version))
-    return version
 
 
 async def _record(state: AppState, caller: Identity, name: str) -> SkillRecord:

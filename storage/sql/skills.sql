@@ -4,8 +4,8 @@
 SELECT o.skills_generation, s.name, s.version, s.last_version, s.enabled, s.created_at, s.created_by, s.updated_at, s.updated_by,
        v.definition, v.comment
 FROM organizations o
-LEFT JOIN skills s USING (organization_id)
-LEFT JOIN skill_versions v USING (organization_id, name, version)
+LEFT JOIN skills s ON s.organization_id = o.organization_id
+LEFT JOIN skill_versions v ON v.organization_id = s.organization_id AND v.name = s.name AND v.version = s.version
 WHERE o.organization_id = %(organization_id)s
 ORDER BY s.name;
 

@@ -94,6 +94,7 @@ async def test_what_is_missing_is_named(server: Served, method: str, path: str, 
 
 WRONG: list[Any] = [5, -1, 0.5, "x", "\x00", "\ud800", "", True, None, [], ["x"], [None], {}, {"x": 1}, [[{}]]]
 """Values of every JSON type; most of them are wrong for any field."""
+SKILL = {"title": {"en": "Taxes", "ru": "Налоги"}, "description": "Taxes.", "prompt": "You know about taxes."}
 VALID: dict[str, dict[str, Any]] = {
     "/runs/wait": RUN,
     "/v1/notes": {"text": "Our fiscal year starts in April."},
@@ -106,6 +107,9 @@ VALID: dict[str, dict[str, Any]] = {
     "/v1/embeddings": {"model": "auto", "input": "hello"},
     "/v1/similarity": {"model": "auto", "texts": ["one", "two"]},
     "/internal/llm/generate": {"prompt": "hello"},
+    "/v1/skills": {"name": "tax_agent", "definition": SKILL},
+    "/v1/skills/{name}": {"version": 0, "definition": SKILL},
+    "/v1/skills/{name}/test": {"question": "hello"},
     "/runs/cancel": {"thread_id": new_id(), "run_ids": [new_id()]},
 }
 """What a body must have beside the field that is tried."""
@@ -137,7 +141,9 @@ async def test_any_value_of_any_field_is_taken_or_refused_by_name(server: Served
             for field in fields:
                 for value in WRONG:
                     body = json.dumps({**VALID.get(path, {}), field: value})
-                    where = path.format(thread_id=thread_id, note_id=note_id, document_id=document_id)
+                    where = path.format(
+                        thread_id=thread_id, note_id=note_id, document_id=document_id, name="legal_agent"
+                    )
                     answer = await http.request(method, where, content=body.encode(), headers=JSON)
                     no_fault(answer, (method, path, body))
                     if answer.status_code == 422:
@@ -330,7 +336,7 @@ async def test_any_characters_in_a_query_are_taken_or_refused_by_name(server: Se
         document_id = await server.upload("report.md", REPORT)
         thread_id = await new_thread(http, ran=True)
         run_id = (await http.get(f"/threads/{thread_id}/runs")).json()[0]["run_id"]
-        ids = {"thread_id": thread_id, "run_id": run_id, "document_id": document_id, "version": "1"}
+        ids = {"thread_id": thread_id, "run_id": run_id, "document_id": document_id, "version": "1", "name": "main"}
         known = {**ids, "assistant_id": "supervisor", "namespace": "legal_agent", "checkpoint_id": "x"}
         tried = 0
         for path, operations in (await http.get("/openapi.json")).json()["paths"].items():
