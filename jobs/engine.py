@@ -86,7 +86,7 @@ class JobEngine:
         outcome: Outcome = row["outcome"]
         match outcome:
             case "accepted":
-                run = new.run(accepted_at=row["accepted_at"])
+                run = new.run(accepted_at=row["accepted_at"], skills_generation=row["skills_generation"])
                 return Accepted(run, _claim_of(row), row["last_seq"], row["new_thread"])
             case "known":
                 if row["known_fingerprint"] != new.fingerprint:

@@ -34,7 +34,7 @@ class Submission:
     idempotency_key: str | None
     fingerprint: str
 
-    def run(self, *, accepted_at: datetime) -> Run:
+    def run(self, *, accepted_at: datetime, skills_generation: int) -> Run:
         """The run as it is stored once it is accepted."""
         return Run(
             run_id=self.run_id,
@@ -51,6 +51,7 @@ class Submission:
             kwargs=orjson.loads(orjson.dumps(self.kwargs)),
             metadata=orjson.loads(orjson.dumps(self.metadata)),
             multitask_strategy=self.multitask_strategy,
+            skills_generation=skills_generation,
         )
 
 
