@@ -103,6 +103,8 @@ class Case(_Model):
     organization: str | None = None
     """One of evals/corpus/organizations.yaml; without it the case has one of its own with `documents` and `own_notes`."""
     documents: tuple[str, ...] = ()
+    texts: dict[str, str] = {}
+    """Further documents of the case's own organisation: file name to content."""
     own_notes: tuple[str, ...] = ()
     needs: Needs | None = None
     pages: tuple[Page, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 _SPACE = re.compile(r"\s+")
@@ -90,7 +90,7 @@ class Conversation:
     notes: tuple[str, ...] = ()
     exposed: bool | None = None
     skipped: str | None = None
-    problems: tuple[str, ...] = field(default=())
+    hindrances: tuple[str, ...] = ()
     """What kept the case from being played as it is written."""
 
     @property

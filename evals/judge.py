@@ -24,7 +24,7 @@ def judge(case: Case, conversation: Conversation, refusals: Sequence[str]) -> li
     """The scores of a case; none where it was skipped."""
     if conversation.skipped is not None:
         return []
-    failures = [one.error for one in conversation.exchanges if one.error is not None] + list(conversation.problems)
+    failures = [one.error for one in conversation.exchanges if one.error is not None] + list(conversation.hindrances)
     scores = [Score("errors", int(bool(failures)), 1, "; ".join(failures) or None)]
     last = conversation.last or Exchange("", "", "", "", error="no question was asked")
     match case.suite:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ READY_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What an organisation begins with: files of evals/corpus (or `demo/...` of the sample organisation), and notes."""
+    """What an organisation begins with: files of evals/corpus (or `demo/...` of the sample organisation), notes, and
+    documents given by name and content."""
 
     documents: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -71,11 +74,12 @@ async def load(http: httpx.AsyncClient, name: str, described: Described) -> Orga
         saved = await http.post("/v1/notes", json={"text": note})
         saved.raise_for_status()
         loaded.notes.append(str(saved.json()["note_id"]))
-    for file in described.documents:
-        path = path_of(file)
-        answer = await http.post("/v1/documents", files={"file": (path.name, path.read_bytes())})
+    contents = {path.name: path.read_bytes() for path in map(path_of, described.documents)}
+    contents |= {file: text.encode() for file, text in described.texts.items()}
+    for file, data in contents.items():
+        answer = await http.post("/v1/documents", files={"file": (file, data)})
         answer.raise_for_status()
-        loaded.documents[path.name] = str(answer.json()["document_id"])
+        loaded.documents[file] = str(answer.json()["document_id"])
     for file, document_id in loaded.documents.items():
         record = await _ready(http, document_id)
         text = await http.get(f"/v1/documents/{document_id}/versions/{record['version']}/text")

@@ -69,11 +69,11 @@ class Player:
 
     async def play(self, case: Case) -> Conversation:
         """All steps of a case. What goes wrong in a turn is in its exchange; what keeps the case from being played in
-        `problems`."""
+        `hindrances`."""
         try:
             return await _Play(self, case).run()
         except (httpx.HTTPError, RuntimeError, KeyError, ValueError) as wrong:
-            return Conversation(problems=(f"{type(wrong).__name__}: {wrong}",))
+            return Conversation(hindrances=(f"{type(wrong).__name__}: {wrong}",))
 
     async def organization(self, name: str, own: Described | None = None) -> Organization:
         """The organisation, loaded at its first use."""
@@ -102,14 +102,14 @@ class _Play:
         self._player = player
         self._case = case
         self._threads: dict[str, _Thread] = {}
-        self._problems: list[str] = []
+        self._hindrances: list[str] = []
 
     async def run(self) -> Conversation:
         case, player = self._case, self._player
         skipped = await player.missing(case)
         if skipped is not None:
             return Conversation(skipped=skipped)
-        own = Described(case.documents, case.own_notes) if case.organization is None else None
+        own = Described(case.documents, case.own_notes, case.texts) if case.organization is None else None
         home = await player.organization(player.home(case), own)
         for other in {step.organization for step in case.steps} - {None, home.name}:
             await player.organization(str(other))
@@ -122,7 +122,7 @@ class _Play:
             tuple(await self._notes(home)),
             await self._exposed(home, exchanges),
             None,
-            tuple(self._problems),
+            tuple(self._hindrances),
         )
         return conversation
 
@@ -222,7 +222,7 @@ class _Play:
         for quote in self._case.quotes:
             span = home.find(quote.document, quote.text)
             if span is None:
-                self._problems.append(f"{quote.document} doesn't hold: {quote.text}")
+                self._hindrances.append(f"{quote.document} doesn't hold: {quote.text}")
             else:
                 spans.append(span)
         return spans
