@@ -93,7 +93,10 @@ def _tools(case: Case, last: Exchange) -> list[Score]:
 def _arguments(call: Call, uses: Sequence[ToolUse]) -> list[Score]:
     """Of the call that fits best."""
     tried = [
-        [_one("tool_arguments", _fits(use, name, call), f"{call.name}.{name}: {use.arguments.get(name)!r}") for name in call.arguments]
+        [
+            _one("tool_arguments", _fits(use, name, call), f"{call.name}.{name}: {use.arguments.get(name)!r}")
+            for name in call.arguments
+        ]
         for use in uses
         if use.name == call.name
     ]
@@ -129,7 +132,9 @@ def _grounded(case: Case, conversation: Conversation, last: Exchange, phrases: S
     if last.citations:
         stray = "; ".join(f"{c.span.document}: {c.quote}" for c in last.citations if c not in right)
         scores.append(
-            Score("citation_precision", len(right), len(last.citations), f"beside the answer: {stray}" if stray else None)
+            Score(
+                "citation_precision", len(right), len(last.citations), f"beside the answer: {stray}" if stray else None
+            )
         )
     found = [span for span in conversation.gold if any(span.overlaps(citation.span) for citation in verbatim)]
     uncited = "; ".join(
@@ -152,7 +157,9 @@ def _missing(case: Case, last: Exchange) -> list[str]:
 
 def _memory(case: Case, conversation: Conversation, last: Exchange, phrases: Sequence[str]) -> list[str]:
     problems = _missing(case, last)
-    problems += [f"not in the notes: {text}" for text in case.notes if not any(holds(n, text) for n in conversation.notes)]
+    problems += [
+        f"not in the notes: {text}" for text in case.notes if not any(holds(n, text) for n in conversation.notes)
+    ]
     problems += [f"in the notes: {text}" for text in case.no_notes if any(holds(n, text) for n in conversation.notes)]
     if case.note_count is not None and len(conversation.notes) != case.note_count:
         problems.append(f"{len(conversation.notes)} notes instead of {case.note_count}: {list(conversation.notes)}")

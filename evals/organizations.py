@@ -57,8 +57,7 @@ def described(folder: Path = FOLDER) -> dict[str, Described]:
     """The organisations of evals/corpus/organizations.yaml by name."""
     content = yaml.safe_load((folder / "organizations.yaml").read_text("utf-8"))
     return {
-        name: Described(tuple(one.get("documents", ())), tuple(one.get("notes", ())))
-        for name, one in content.items()
+        name: Described(tuple(one.get("documents", ())), tuple(one.get("notes", ()))) for name, one in content.items()
     }
 
 

@@ -100,7 +100,11 @@ def as_json(results: Results, thresholds: Mapping[str, Threshold]) -> dict[str, 
             for name, one in results.metrics().items()
         },
         "retrieval": {
-            name: {"value": value, "definition": FIGURES[name], "threshold": str(thresholds[name]) if name in thresholds else None}
+            name: {
+                "value": value,
+                "definition": FIGURES[name],
+                "threshold": str(thresholds[name]) if name in thresholds else None,
+            }
             for name, value in results.retrieval.items()
         },
         "cases": [_case(one) for one in results.played],
