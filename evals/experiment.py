@@ -9,7 +9,7 @@ from typing import Any
 
 from langsmith import Client, aevaluate
 from langsmith.evaluation import EvaluationResult, EvaluationResults
-from langsmith.schemas import Example, ExampleCreate, ExampleUpdate, Run
+from langsmith.schemas import Example, Run
 from langsmith.utils import LangSmithNotFoundError
 
 from evals.cases import Case
@@ -89,14 +89,20 @@ def example_id(dataset_id: uuid.UUID, case: Case) -> uuid.UUID:
     return uuid.uuid5(dataset_id, case.id)
 
 
-def _new(key: uuid.UUID, case: Case) -> ExampleCreate:
+def _new(key: uuid.UUID, case: Case) -> dict[str, Any]:
     inputs, expected = _sides(case)
-    return ExampleCreate(id=key, inputs=inputs, reference_outputs=expected, metadata=_metadata(case), split=case.suite)
+    return {
+        "id": key,
+        "inputs": inputs,
+        "reference_outputs": expected,
+        "metadata": _metadata(case),
+        "split": case.suite,
+    }
 
 
-def _changed(key: uuid.UUID, case: Case) -> ExampleUpdate:
+def _changed(key: uuid.UUID, case: Case) -> dict[str, Any]:
     inputs, expected = _sides(case)
-    return ExampleUpdate(id=key, inputs=inputs, outputs=expected, metadata=_metadata(case), split=case.suite)
+    return {"id": key, "inputs": inputs, "outputs": expected, "metadata": _metadata(case), "split": case.suite}
 
 
 def _sides(case: Case) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -12,10 +12,11 @@ from evals.cases import Call, Case
 from evals.conversation import Citation, Conversation, Exchange, ToolUse, fold
 from evals.metrics import Score
 
+REFUSALS = Path(__file__).resolve().parent / "refusals.yaml"
 _QUOTED = re.compile(r"«[^»]*»|“[^”]*”|\"[^\"]*\"", re.DOTALL)
 
 
-def refusal_phrases(file: Path = Path(__file__).resolve().parent / "refusals.yaml") -> tuple[str, ...]:
+def refusal_phrases(file: Path = REFUSALS) -> tuple[str, ...]:
     """The phrases of evals/refusals.yaml, folded."""
     return tuple(fold(phrase) for phrase in yaml.safe_load(file.read_text("utf-8")))
 

@@ -116,7 +116,7 @@ class _Play:
         exchanges = []
         for step in case.steps:
             exchanges.append(await (self._ask(step) if step.ask is not None else self._request(step)))
-        conversation = Conversation(
+        return Conversation(
             tuple(exchanges),
             tuple(self._gold(home)),
             tuple(await self._notes(home)),
@@ -124,7 +124,6 @@ class _Play:
             None,
             tuple(self._hindrances),
         )
-        return conversation
 
     def _organization(self, step: Step) -> str:
         return step.organization or self._player.home(self._case)

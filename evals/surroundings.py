@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
+from domain.settings import Settings
 from evals.cases import Case, Page, RemoteTool
 from evals.conversation import fold
 
@@ -45,11 +46,10 @@ class Surroundings:
         """For the process of the product."""
         if not self._url:
             return {}
-        return {
-            "TAVILY_API_KEY": KEY,
-            "TAVILY_BASE_URL": self._url,
-            "CONSILIUM_MCP_ALLOWED_NETWORKS": LOOPBACK,
-        }
+        told = {"TAVILY_API_KEY": KEY, "TAVILY_BASE_URL": self._url}
+        if "mcp_allowed_networks" in Settings.model_fields:
+            told["CONSILIUM_MCP_ALLOWED_NETWORKS"] = LOOPBACK
+        return told
 
     def __enter__(self) -> Surroundings:
         if not self._cases:
@@ -106,7 +106,7 @@ def found(cases: Sequence[Case], query: str) -> tuple[Page, ...]:
 
 def _app(cases: Sequence[Case]) -> Starlette:
     managers = {
-        case.id: StreamableHTTPSessionManager(_mcp(case.tools), json_response=True) for case in cases if case.tools
+        case.id: StreamableHTTPSessionManager(_mcp(case.tools), json_response=True, stateless=True) for case in cases if case.tools
     }
 
     async def search(request: Request) -> JSONResponse:
