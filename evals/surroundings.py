@@ -106,7 +106,9 @@ def found(cases: Sequence[Case], query: str) -> tuple[Page, ...]:
 
 def _app(cases: Sequence[Case]) -> Starlette:
     managers = {
-        case.id: StreamableHTTPSessionManager(_mcp(case.tools), json_response=True, stateless=True) for case in cases if case.tools
+        case.id: StreamableHTTPSessionManager(_mcp(case.tools), json_response=True, stateless=True)
+        for case in cases
+        if case.tools
     }
 
     async def search(request: Request) -> JSONResponse:

@@ -59,7 +59,7 @@ class LangSmith:
             case "GET", ["examples"]:
                 offset, limit = int(request.query_params.get("offset", 0)), int(request.query_params.get("limit", 100))
                 return JSONResponse(list(self.examples.values())[offset : offset + limit])
-            case ("POST" | "PATCH"), ["v1", "platform", "datasets", dataset, "examples"]:
+            case (("POST" | "PATCH"), ["v1", "platform", "datasets", dataset, "examples"]):
                 return JSONResponse(await self._store(request, dataset))
             case "POST", ["sessions"]:
                 body = json.loads(await request.body())

@@ -38,7 +38,11 @@ def test_agents_exist() -> None:
 def test_quotes_stand_in_the_documents() -> None:
     organizations = described()
     for case in CASES:
-        files = {path_of(file).name: path_of(file) for file in organizations[case.organization].documents} if case.organization else {}
+        files = (
+            {path_of(file).name: path_of(file) for file in organizations[case.organization].documents}
+            if case.organization
+            else {}
+        )
         for quote in case.quotes:
             assert fold(quote.text) in fold(files[quote.document].read_text("utf-8")), f"{case.id}: {quote.text}"
 
@@ -70,6 +74,8 @@ def test_a_wrong_case_is_named(tmp_path: Path) -> None:
     (tmp_path / "routing.yaml").write_text("cases: [{language: en, ask: Hello, agent: x}]", "utf-8")
     with pytest.raises(ConfigurationError, match=r"routing\.yaml, routing-en-01: agent"):
         load(tmp_path)
-    (tmp_path / "routing.yaml").write_text("cases: [{id: a, language: en, ask: Hi}, {id: a, language: ru, ask: Да}]", "utf-8")
+    (tmp_path / "routing.yaml").write_text(
+        "cases: [{id: a, language: en, ask: Hi}, {id: a, language: ru, ask: Да}]", "utf-8"
+    )
     with pytest.raises(ConfigurationError, match="same id"):
         load(tmp_path)

@@ -35,7 +35,13 @@ ASKED = {"steps": [{"ask": "What is the rent of the mill?"}]}
 QUOTES = [{"document": "lease.md", "text": "The rent of the mill is 640 euros a month"}]
 CASES = [
     case("right", "grounded", answer=["640 euros"], quotes=QUOTES, **ASKED),
-    case("wrong", "grounded", answer=["<i>9999</i>"], quotes=[{"document": "lease.md", "text": "ends on 3 May 2031"}], **ASKED),
+    case(
+        "wrong",
+        "grounded",
+        answer=["<i>9999</i>"],
+        quotes=[{"document": "lease.md", "text": "ends on 3 May 2031"}],
+        **ASKED,
+    ),
     case("silent", "grounded", refuses=True, steps=[{"ask": "What is the colour of the roof?"}]),
     case(
         "memory",
