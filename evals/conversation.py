@@ -90,8 +90,16 @@ class Conversation:
     notes: tuple[str, ...] = ()
     exposed: bool | None = None
     skipped: str | None = None
+    model: str = ""
+    """The model that was asked for, `provider/model`."""
     hindrances: tuple[str, ...] = ()
     """What kept the case from being played as it is written."""
+
+    @property
+    def substitutes(self) -> tuple[str, ...]:
+        """Other models than the one asked for that took part."""
+        others = [model for exchange in self.exchanges for model in exchange.models if model != self.model]
+        return tuple(dict.fromkeys(others)) if self.model else ()
 
     @property
     def last(self) -> Exchange | None:

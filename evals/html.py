@@ -49,7 +49,7 @@ def page(results: Results, thresholds: Mapping[str, Threshold]) -> str:
         f"<p>{played} cases played in {results.seconds:.0f} s, {len(failing)} with something missing, "
         f"{len(results.skipped)} skipped.</p>",
         *(f"<p>{escape(notice)}</p>" for notice in results.notices),
-        *(f"<p>Answered by {escape(m)} instead: {n} times.</p>" for m, n in results.substitutes().items()),
+        *(f"<p>Answered by {escape(m)} instead or too: {n} cases.</p>" for m, n in results.substitutes.items()),
         _figures(results, thresholds),
         "<nav>" + "".join(f'<a href="#{escape(suite)}">{escape(suite)}</a>' for suite in suites) + "</nav>",
     ]

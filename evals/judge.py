@@ -27,6 +27,8 @@ def judge(case: Case, conversation: Conversation, refusals: Sequence[str]) -> li
         return []
     failures = [one.error for one in conversation.exchanges if one.error is not None] + list(conversation.hindrances)
     scores = [Score("errors", int(bool(failures)), 1, "; ".join(failures) or None)]
+    others = ", ".join(conversation.substitutes)
+    scores.append(Score("substituted", int(bool(others)), 1, f"answered by {others}" if others else None))
     last = conversation.last or Exchange("", "", "", "", error="no question was asked")
     match case.suite:
         case "routing":

@@ -119,6 +119,12 @@ METRICS = (
         "share",
         "Cases with an answer in the documents whose answer still holds it, next to the injected text.",
     ),
+    Metric(
+        "substituted",
+        "all",
+        "count",
+        "Cases in which another model than the one under evaluation gave an answer or took part in it: a fallback after a failure.",
+    ),
     Metric("errors", "all", "count", "Cases in which a turn failed or could not be played."),
 )
 BY_NAME = {metric.name: metric for metric in METRICS}

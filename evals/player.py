@@ -43,7 +43,7 @@ class Player:
 
     def __init__(self, served: Served, model: str, organizations: dict[str, Described], prepare: Prepare) -> None:
         self._served = served
-        self._model = model
+        self.model = model
         self._described = organizations
         self._prepare = prepare
         self._loaded: dict[str, asyncio.Task[Organization]] = {}
@@ -94,7 +94,7 @@ class Player:
 
     def context(self, step: Step) -> dict[str, Any]:
         """The wishes of a turn."""
-        return {"model": self._model, **step.context}
+        return {"model": self.model, **step.context}
 
 
 class _Play:
@@ -122,6 +122,7 @@ class _Play:
             tuple(await self._notes(home)),
             await self._exposed(home, exchanges),
             None,
+            player.model,
             tuple(self._hindrances),
         )
 

@@ -65,7 +65,7 @@ def table(results: Results, thresholds: Mapping[str, Threshold]) -> str:
         f"missing, {len(results.skipped)} skipped"
     )
     drawn += [f"skipped {count}: {why}" for why, count in _reasons(results).items()]
-    drawn += [f"answered by {model} instead: {count} times" for model, count in results.substitutes().items()]
+    drawn += [f"answered by {model} instead or too: {count} cases" for model, count in results.substitutes.items()]
     drawn += list(results.notices)
     return "\n".join(drawn)
 
@@ -85,7 +85,7 @@ def as_json(results: Results, thresholds: Mapping[str, Threshold]) -> dict[str, 
         "seconds": round(results.seconds, 1),
         "short": missed(thresholds, values),
         "notices": list(results.notices),
-        "answered_by_others": results.substitutes(),
+        "answered_by_others": results.substitutes,
         "metrics": {
             name: {
                 "value": one.value,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -54,15 +55,10 @@ class Results:
     def failing(self) -> list[Played]:
         return [one for one in self.played if not one.passed]
 
+    @property
     def substitutes(self) -> dict[str, int]:
-        """Answers that another model than the one asked for took part in, by model."""
-        found: dict[str, int] = {}
-        for one in self.played:
-            for exchange in one.conversation.exchanges:
-                for model in exchange.models:
-                    if model != self.model:
-                        found[model] = found.get(model, 0) + 1
-        return found
+        """Cases that another model than the one asked for took part in, by model."""
+        return dict(Counter(model for one in self.played for model in one.conversation.substitutes))
 
 
 async def play_all(

@@ -142,7 +142,11 @@ async def test_the_same_as_an_experiment(player: Player) -> None:
 def test_a_case_that_cannot_be_played_is_an_error() -> None:
     asked = Case.model_validate({**ASKED, "id": "a", "suite": "routing", "language": "en", "agents": []})
     played: Played = judged(asked, Conversation(hindrances=("ConnectError",)), ())
-    assert {score.metric: score.got for score in played.scores} == {"errors": 1, "routing_accuracy": 0}
+    assert {score.metric: score.got for score in played.scores} == {
+        "errors": 1,
+        "substituted": 0,
+        "routing_accuracy": 0,
+    }
 
 
 def test_the_pages_of_the_question_that_is_meant() -> None:
