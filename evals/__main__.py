@@ -26,7 +26,7 @@ SUITES = ("routing", "tools", "grounded", "memory", "tenancy", "injection")
 
 @click.command()
 @click.option("--model", envvar="MODEL", default=EMBEDDED, show_default=True, help="provider/model [env: MODEL].")
-@click.option("--only", default="", help="Cases whose id begins so: `routing`, `grounded-ru-07`.")
+@click.option("--only", default="", help="Cases whose id begins so: `routing`, `grounded-ru`.")
 @click.option("--at-once", type=click.IntRange(1, 64), default=4, show_default=True, help="Cases at a time.")
 @click.option("--retrieval/--no-retrieval", default=True, help="Measure retrieval on XQuAD, too.")
 @click.option(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
@@ -131,27 +133,33 @@ class Case(_Model):
 
 
 def load(folder: Path = FOLDER, *, only: str = "") -> list[Case]:
-    """The cases of a folder whose id begins with `only`. Raises ConfigurationError naming the file and the case."""
+    """The cases of a folder whose id begins with `only`. Raises ConfigurationError naming the file and the case.
+
+    A case without an `id` is called by suite, language and a hash of its steps: it keeps its name when others come or go.
+    """
     cases: list[Case] = []
     for file in sorted(folder.glob("*.yaml")):
         content = yaml.safe_load(file.read_text("utf-8"))
         defaults = content.get("defaults", {})
-        for number, raw in enumerate(content["cases"], 1):
-            cases.append(_case(file, number, {"suite": file.stem, **defaults, **raw}))
+        cases += [_case(file, {"suite": file.stem, **defaults, **raw}) for raw in content["cases"]]
     twice = [name for name, times in Counter(case.id for case in cases).items() if times > 1]
     if twice:
         raise ConfigurationError(f"Cases of the same id: {', '.join(twice)}", cases=twice)
     return [case for case in cases if case.id.startswith(only)]
 
 
-def _case(file: Path, number: int, raw: dict[str, Any]) -> Case:
+def _case(file: Path, raw: dict[str, Any]) -> Case:
     if "ask" in raw:
         asked = raw.pop("ask")
         raw["steps"] = [{"ask": text} for text in ([asked] if isinstance(asked, str) else asked)]
-    raw.setdefault("id", f"{raw['suite']}-{raw.get('language', '')}-{number:02}")
+    raw.setdefault("id", f"{raw['suite']}-{raw.get('language', '')}-{_digest(raw.get('steps'))}")
     try:
         return Case.model_validate(raw)
     except ValidationError as wrong:
         first = wrong.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ConfigurationError(f"{file.name}, {raw['id']}: {place}: {first['msg']}", case=raw["id"]) from wrong
+
+
+def _digest(steps: Any) -> str:
+    return hashlib.sha256(json.dumps(steps, sort_keys=True).encode()).hexdigest()[:6]

@@ -72,7 +72,7 @@ def test_thresholds_name_metrics(tmp_path: Path) -> None:
 
 def test_a_wrong_case_is_named(tmp_path: Path) -> None:
     (tmp_path / "routing.yaml").write_text("cases: [{language: en, ask: Hello, agent: x}]", "utf-8")
-    with pytest.raises(ConfigurationError, match=r"routing\.yaml, routing-en-01: agent"):
+    with pytest.raises(ConfigurationError, match=r"routing\.yaml, routing-en-\w{6}: agent"):
         load(tmp_path)
     (tmp_path / "routing.yaml").write_text(
         "cases: [{id: a, language: en, ask: Hi}, {id: a, language: ru, ask: Да}]", "utf-8"
