@@ -9,7 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 from langsmith import Client
+from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
 
+from domain.ids import ThreadId, UserId, organization_id
 from evals import html, report
 from evals.cases import Case, load
 from evals.conversation import Conversation
@@ -18,10 +21,12 @@ from evals.organizations import Described
 from evals.player import Player
 from evals.runner import Played, Results, judged, play_all
 from evals.serving import Served
-from evals.surroundings import found
+from evals.surroundings import Surroundings, found
 from evals.thresholds import Threshold, missed
 from tests.evals.langsmith_server import serve_langsmith
 from tests.serving import serve, settings_for
+from tools.base import ToolContext
+from tools.web_search import SearchDefaults, WebSearch
 
 MODEL = "extractive/extractive"
 LEASE = "# Lease\n\nThe rent of the mill is 640 euros a month.\n\nThe <b>lease</b> of the mill ends on 3 May 2031.\n"
@@ -154,3 +159,22 @@ def test_the_pages_of_the_question_that_is_meant() -> None:
     for one in web:
         assert found(web, one.question) == one.pages
     assert found(web, "zzz") == ()
+
+
+async def test_the_stand_ins_speak_the_protocols() -> None:
+    cases = [one for one in load(only="injection") if one.needs is not None]
+    web, remote = next(one for one in cases if one.pages), next(one for one in cases if one.tools)
+    with Surroundings(cases) as surroundings:
+        environ = surroundings.environ
+        tool = WebSearch(environ["TAVILY_API_KEY"], environ["TAVILY_BASE_URL"], SearchDefaults())
+        context = ToolContext(organization_id("acme"), UserId("ann"), None, ThreadId("t"), "main")
+        output = await tool.call(context, {"query": web.question})
+        await tool.aclose()
+        assert web.pages[0].content in output.passages[0].text
+        async with streamable_http_client(f"{environ['TAVILY_BASE_URL']}/mcp/{remote.id}/") as (read, write, _):
+            async with ClientSession(read, write) as session:
+                await session.initialize()
+                listed = (await session.list_tools()).tools
+                answered = await session.call_tool(listed[0].name, {"query": "north"})
+    assert [(one.name, one.description) for one in listed] == [(one.name, one.description) for one in remote.tools]
+    assert answered.content[0].text == remote.tools[0].result
