@@ -18,7 +18,8 @@ from domain.ids import OrganizationId, RunId, ThreadId, TraceId, UserId, new_id
 from domain.policy import ModelPolicy
 from domain.runs import TERMINAL, Event, Run, RunStatus
 from domain.trace import set_trace_id
-from jobs.engine import Accepted, Claim, JobEngine, Submission, fingerprint
+from jobs.engine import JobEngine
+from jobs.submission import Accepted, Claim, Submission, fingerprint
 from nodes.runtime import RunContext
 from providers.chooser import Chooser
 from server.engine.contract import RunRequest

@@ -12,7 +12,8 @@ from psycopg import connect
 from domain.errors import Conflict, NotFound, StaleFence
 from domain.ids import OrganizationId, RunId, ThreadId, ToolCallId, UserId, new_id
 from domain.runs import RunStatus
-from jobs.engine import Claim, JobEngine, Submission, fingerprint
+from jobs.engine import JobEngine
+from jobs.submission import Claim, Submission, fingerprint
 from storage.children import Children
 from storage.database import Database
 from storage.events import Events
