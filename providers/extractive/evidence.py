@@ -23,6 +23,8 @@ ENOUGH = 0.65
 tests/providers/test_extractive_answers.py."""
 _NEIGHBOUR, _HEADING, _PASSAGE = 0.75, 0.85, 0.5
 _NEARLY_BEST = 0.9
+_UNSEEN = 4
+_OWN = 0.3
 _MOST_QUOTES = 3
 _ENDS = (".", "!", "?", "…", ";", "»", "”")
 
@@ -72,9 +74,10 @@ def find(
         for i, sentence in enumerate(passage.sentences):
             if sentence.text.endswith("?") or (thing and not counts(sentence.text, thing, lexicon)):
                 continue
-            score = _score(question, weights, passage, i) / total
-            if score >= ENOUGH:
-                scored.append((score * _form(sentence.text), -len(scored), Quote(sentence.n, sentence.text, score)))
+            score, own = _score(question, weights, passage, i)
+            if score >= ENOUGH * total:
+                rank = ((1 - _OWN) * score + _OWN * own) / total * _form(sentence.text)
+                scored.append((rank, -len(scored), Quote(sentence.n, sentence.text, score / total)))
     scored.sort(reverse=True, key=lambda item: item[:2])
     return _pick([quote for _, _, quote in scored], scored[0][0] if scored else 0.0, [rank for rank, _, _ in scored])
 
@@ -94,10 +97,10 @@ def _same(one: str, other: str) -> bool:
     return one in other or other in one
 
 
-def _score(question: Sequence[Concept], weights: Sequence[float], passage: _Passage, i: int) -> float:
+def _score(question: Sequence[Concept], weights: Sequence[float], passage: _Passage, i: int) -> tuple[float, float]:
     sentence = passage.sentences[i]
     around = [passage.sentences[j].terms for j in (i - 1, i + 1) if 0 <= j < len(passage.sentences)]
-    score, direct = 0.0, False
+    score, shown, direct = 0.0, 0.0, False
     for concept, weight in zip(question, weights, strict=True):
         own = concept.match(sentence.terms, sentence.text)
         direct = direct or (own > 0 and concept.content)
@@ -107,7 +110,8 @@ def _score(question: Sequence[Concept], weights: Sequence[float], passage: _Pass
             _PASSAGE * concept.match(passage.terms),
         )
         score += weight * max(own, borrowed)
-    return score if direct else 0.0
+        shown += weight * own
+    return (score, shown) if direct else (0.0, 0.0)
 
 
 def _weights(question: Sequence[Concept], passages: Sequence[_Passage]) -> list[float]:
@@ -116,7 +120,7 @@ def _weights(question: Sequence[Concept], passages: Sequence[_Passage]) -> list[
     weights = []
     for concept in question:
         df = sum(1 for sentence in sentences if concept.match(sentence.terms) > 0)
-        weights.append(concept.strength * math.log(1 + (count + 1) / (df + 0.5)))
+        weights.append(concept.strength * math.log(1 + (count + 1) / (max(df, _UNSEEN) + 0.5)))
     return weights
 
 
