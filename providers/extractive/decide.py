@@ -16,6 +16,8 @@ from providers.extractive.turn import Outcome, Turn
 
 SWITCH, FINISH, SEARCH, SAVE = "switch_to_subagent", "finish_subagent", "search_documents", "save_organization_note"
 _OWN_NAME = re.compile(r"^Organisation: (.+?)\.(?:\s|$)", re.MULTILINE)
+_KINDS = ("documents", "thanks", "bye", "greeting", "ok")
+_MOST_TITLES = 3
 _SHORT = 2
 """Content words up to which a question may lean on the one before."""
 
@@ -82,6 +84,8 @@ def _concepts(turn: Turn, lexicon: Lexicon, own_name: str) -> list[Concept]:
         return asked
     words = {concept.word.lower() for concept in asked}
     before = concepts(turn.background, lexicon, own_name=own_name, strength=0.5)
+    if any(concept.terms & lexicon.contrasts for concept in asked):  # "and the autumn one?" asks no more about spring
+        before = [concept for concept in before if not concept.terms & lexicon.contrasts]
     return asked + [concept for concept in before if concept.word.lower() not in words]
 
 
@@ -104,11 +108,22 @@ def _answer(turn: Turn, lexicon: Lexicon, asked: list[Concept], *, searched: boo
     elif problem is not None:
         text, found = lexicon.say("search_failed", turn.language, problem=problem), False
     else:
-        text, found = lexicon.say("not_found", turn.language), False
+        text, found = _not_found(turn, lexicon), False
+    if found and lexicon.is_task(turn.question):
+        text = f"{lexicon.say('only_quotes', turn.language)}\n\n{text}"
     if FINISH in turn.tools:
         cited = sorted({quote.n for quote in quotes if quote.n is not None})
         return _call(turn, [(FINISH, {"summary": text, "citations": cited})], found=found)
     return Say(text, found)
+
+
+def _not_found(turn: Turn, lexicon: Lexicon) -> str:
+    """That there is no answer, or that this isn't to be had of it, and what is closest."""
+    key = "only_quotes" if lexicon.is_task(turn.question) else "not_found"
+    titles = list(dict.fromkeys(source.title for source in turn.sources))[:_MOST_TITLES]
+    quoted = ", ".join(_quoted(title, turn.language) for title in titles)
+    closest = lexicon.say("closest" if titles else "nothing_close", turn.language, titles=quoted)
+    return f"{lexicon.say(key, turn.language)} {closest}"
 
 
 def compose(quotes: Sequence[Quote], language: Language, lexicon: Lexicon) -> str:
@@ -167,7 +182,7 @@ def _confirm(turn: Turn, lexicon: Lexicon) -> Say:
 def _small_talk(kinds: set[str], turn: Turn, lexicon: Lexicon) -> str:
     language = turn.language
     if not kinds & {"about", "how"}:
-        return lexicon.say(next(kind for kind in ("thanks", "bye", "greeting") if kind in kinds), language)
+        return lexicon.say(next(kind for kind in _KINDS if kind in kinds), language)
     said = [lexicon.say("about", language)]
     if SWITCH in turn.tools:
         names = ", ".join(_pretty(agent.name) for agent in delegation.agents_of(turn.tools[SWITCH]))

@@ -25,8 +25,12 @@ tests/providers/test_extractive_answers.py."""
 _NEIGHBOUR, _HEADING, _PASSAGE = 0.75, 0.85, 0.5
 _RARE = 4
 """Words in fewer sentences weigh no more than one in so many: what no sentence has is often only said otherwise."""
+_NAMED = 0.7
+"""What a name or number weighs beside another word: it has to be there anyway, and says nothing of what is asked."""
 _OWN = 0.3
 """How far the order goes by what a sentence covers by itself."""
+_ANOTHER = 0.85
+"""For a sentence about summer where spring is asked about."""
 _NEARLY_BEST = 0.9
 _MOST_QUOTES = 3
 _ENDS = (".", "!", "?", "…", ";", "»", "”")
@@ -99,6 +103,7 @@ def find(
             covered = _cover(question, weights, passage, document, i)
             if covered is not None and covered.whole >= ENOUGH:
                 rank = ((1 - _OWN) * covered.whole + _OWN * covered.own) * _form(sentence.text)
+                rank *= _ANOTHER if _of_another(question, sentence, lexicon) else 1
                 quote = Quote(sentence.n, clip(sentence.text), covered.whole)
                 candidates.append(_Candidate(rank, quote, covered.shown))
     return _pick(sorted(candidates, key=lambda candidate: -candidate.rank))
@@ -158,13 +163,22 @@ def _cover(
     return _Coverage(whole / sum(weights), own / sum(weights), frozenset(shown))
 
 
+def _of_another(question: Sequence[Concept], sentence: _Sentence, lexicon: Lexicon) -> bool:
+    """Whether a sentence speaks of another season, month or number in the row than the question."""
+    asked = frozenset().union(*(concept.terms for concept in question)) & lexicon.contrasts
+    told = sentence.terms & lexicon.contrasts
+    return bool(asked and told) and not asked & told
+
+
 def _weights(question: Sequence[Concept], passages: Sequence[_Passage]) -> list[float]:
     sentences = [sentence for passage in passages for sentence in passage.sentences]
     count = len(sentences)
     weights = []
     for concept in question:
         df = sum(1 for sentence in sentences if concept.match(sentence.terms) > 0)
-        weights.append(concept.strength * math.log(1 + (count + 1) / (max(df, _RARE) + 0.5)))
+        weights.append(
+            (_NAMED if concept.anchor else 1) * concept.strength * math.log(1 + (count + 1) / (max(df, _RARE) + 0.5))
+        )
     return weights
 
 

@@ -13,6 +13,9 @@ from domain.sources import SourceText, read_notes, read_sources
 from providers.extractive.lexicon import Language, language_of
 
 _CONTEXT = "\n\nContext: "
+_FEW_WORDS = 4
+_FURTHEST = 3
+"""Questions back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +58,21 @@ def read(messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]]) ->
     language: Language = next((found for found in known if found is not None), "en")
     return Turn(
         question=question.strip(),
-        background="\n".join([*before[-1:], context]).strip(),
+        background="\n".join([*_leant_on(before), context]).strip(),
         language=language,
         sources=list(sources.values()),
         notes=read_notes(system),
         tools={tool["function"]["name"]: dict(tool["function"]) for tool in tools if "function" in tool},
         outcomes=outcomes,
     )
+
+
+def _leant_on(before: Sequence[str]) -> list[str]:
+    """The question before, and while that is but a few words the one before it."""
+    first = len(before) - 1
+    while first > 0 and len(before[first].split()) <= _FEW_WORDS and len(before) - first < _FURTHEST:
+        first -= 1
+    return list(before[max(first, 0) :])
 
 
 def _outcomes(messages: Sequence[BaseMessage]) -> list[Outcome]:
