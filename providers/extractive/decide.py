@@ -61,15 +61,16 @@ def decide(turn: Turn, lexicon: Lexicon, own_name: str = "") -> Decision:
         return _call(turn, [(SAVE, {"text": fact})])
     if FINISH not in turn.tools and (kinds := lexicon.small_talk_of(turn.question)):
         return Say(_small_talk(kinds, turn, lexicon))
-    asked = _concepts(turn, lexicon, own_name)
+    asked = concepts(turn.question, lexicon, own_name=own_name)
+    background = turn.background if _leans(turn, lexicon, asked) else ""
+    asked += _of_background(background, asked, lexicon, own_name)
     if SWITCH in turn.tools and SEARCH not in done:
         agents = delegation.agents_of(turn.tools[SWITCH])
-        background = turn.background if _leans(turn, lexicon, asked) else ""
         tasks = delegation.choose(turn.question, background, agents, lexicon, own_name)
         if tasks:
             context = {"context": background} if background else {}
             return _call(turn, [(SWITCH, {"agent": t.agent, "task": t.question, **context}) for t in tasks])
-    return _answer(turn, lexicon, asked, searched=SEARCH in done)
+    return _answer(turn, lexicon, asked, background, searched=SEARCH in done)
 
 
 def own_name_in(prompt: str) -> str:
@@ -78,15 +79,13 @@ def own_name_in(prompt: str) -> str:
     return match.group(1) if match else ""
 
 
-def _concepts(turn: Turn, lexicon: Lexicon, own_name: str) -> list[Concept]:
-    asked = concepts(turn.question, lexicon, own_name=own_name)
-    if not _leans(turn, lexicon, asked):
-        return asked
+def _of_background(background: str, asked: Sequence[Concept], lexicon: Lexicon, own_name: str) -> list[Concept]:
+    """What the question leans on, at half the weight."""
     words = {concept.word.lower() for concept in asked}
-    before = concepts(turn.background, lexicon, own_name=own_name, strength=0.5)
+    before = concepts(background, lexicon, own_name=own_name, strength=0.5)
     if any(concept.terms & lexicon.contrasts for concept in asked):  # "and the autumn one?" asks no more about spring
         before = [concept for concept in before if not concept.terms & lexicon.contrasts]
-    return asked + [concept for concept in before if concept.word.lower() not in words]
+    return [concept for concept in before if concept.word.lower() not in words]
 
 
 def _leans(turn: Turn, lexicon: Lexicon, asked: Sequence[Concept]) -> bool:
@@ -96,12 +95,12 @@ def _leans(turn: Turn, lexicon: Lexicon, asked: Sequence[Concept]) -> bool:
     return few and (lexicon.leans_back(turn.question) or len(turn.question.split()) <= 4)
 
 
-def _answer(turn: Turn, lexicon: Lexicon, asked: list[Concept], *, searched: bool) -> Decision:
+def _answer(turn: Turn, lexicon: Lexicon, asked: list[Concept], background: str, *, searched: bool) -> Decision:
     thing = counted(turn.question, lexicon)
     quotes = evidence.find(asked, turn.sources, turn.notes, lexicon, thing=thing)
     if not quotes and not searched and SEARCH in turn.tools:
-        query = turn.question if not _leans(turn, lexicon, asked) else f"{turn.question} {turn.background}"
-        return _call(turn, [(SEARCH, {"query": " ".join(query.split())[:1000]})])
+        query = " ".join(f"{turn.question} {background}".split())[:1000]
+        return _call(turn, [(SEARCH, {"query": query})])
     problem = next((o.problem for o in turn.outcomes if o.name == SEARCH and o.problem is not None), None)
     if quotes:
         text, found = compose(quotes, turn.language, lexicon), True

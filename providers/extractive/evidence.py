@@ -22,7 +22,7 @@ from providers.extractive.sentences import clip, split
 ENOUGH = 0.65
 """The weighted coverage from which a sentence counts as an answer; chosen on
 tests/providers/test_extractive_answers.py."""
-_NEIGHBOUR, _HEADING, _PASSAGE = 0.75, 0.85, 0.5
+_NEIGHBOUR, _HEADING, _PASSAGE = 0.75, 0.85, 0.4
 _RARE = 4
 """Words in fewer sentences weigh no more than one in so many: what no sentence has is often only said otherwise."""
 _NAMED = 0.7

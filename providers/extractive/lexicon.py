@@ -14,8 +14,15 @@ Asked = Literal["number", "money", "time", "person"]
 
 _LETTER = re.compile(r"[^\W\d_]")
 _CYRILLIC = re.compile(r"[а-яёА-ЯЁ]")
+_WOULD_YOU = (
+    r"(?:could you|can you|will you|would you|не мог(?:ла|ли)? бы (?:ты|вы)|мог(?:ла|ли)? бы (?:ты|вы)|"
+    r"(?:ты |вы )?може(?:шь|те))"
+)
+_ASKS_TO = re.compile(rf"\b{_WOULD_YOU}\b", re.IGNORECASE)
 _POLITE = re.compile(
-    r"^(?:(?:please|so|ok|okay|hey|could you|can you|will you|пожалуйста|так|слушай|прошу)\s*,?\s+)+", re.IGNORECASE
+    r"^(?:(?:please|so|ok|okay|hey|i want you to|i would like you to|i'd like you to|пожалуйста|так|слушай|прошу)\s*,?\s+|"
+    rf"{_WOULD_YOU}\s*,?\s+)+",
+    re.IGNORECASE,
 )
 
 
@@ -78,6 +85,8 @@ class Lexicon:
     def fact_to_remember(self, text: str) -> str | None:
         """The fact, where a message asks to remember one; questions in the same message are left out of it."""
         body = _POLITE.sub("", text.strip())
+        if _ASKS_TO.search(text[: len(text) - len(body)]):
+            body = re.sub(r"\s*\?(?=\s|$)", ".", body, count=1)  # its question mark belongs to the request
         for pattern in self.remember:
             match = pattern.match(body)
             if match is None:
