@@ -9,6 +9,7 @@ from typing import Literal
 
 from providers.extractive.lexicon import Asked, Lexicon, plain
 
+_QUOTED = re.compile(r"[«“„\"]([^«»“”„\"]+)[»“”\"]")
 _WORD = re.compile(r"\w+(?:[-.]\w+)*")
 _CYRILLIC = re.compile(r"[а-яё]", re.IGNORECASE)
 _SENTENCE_START = re.compile(r"(?:^|[.!?…:»\"]\s+|^[«\"(]+)$")
@@ -71,6 +72,7 @@ def concepts(text: str, lexicon: Lexicon, *, own_name: str = "", strength: float
     own = set(lexicon.analyse(own_name))
     cyrillic = bool(_CYRILLIC.search(text))
     shouted = text.isupper()
+    quoted = [match.span() for match in _QUOTED.finditer(text)]
     found: dict[str, Concept] = {}
     for match in _WORD.finditer(text):
         word = match.group()
@@ -84,6 +86,8 @@ def concepts(text: str, lexicon: Lexicon, *, own_name: str = "", strength: float
         weight = _ASKED if asked else _LIGHT if light else 1.0
         starts = bool(_SENTENCE_START.search(text[: match.start()]))
         anchor: Anchor | None = "figure" if stems & lexicon.contrasts else _anchor(word, starts, cyrillic)
+        if anchor is None and any(start < match.start() < end for start, end in quoted):
+            anchor = "name"
         if light or asked is not None or strength != 1.0:
             anchor = None
         found[key] = Concept(
