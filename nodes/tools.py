@@ -22,6 +22,7 @@ from nodes.agent import Agent
 from nodes.prompt import pending_calls
 from nodes.runtime import RunContext, Services
 from nodes.state import Finish, State
+from nodes.toolset import find_tool
 from retrieval.cite import merge, number
 from tools.arguments import validate
 from tools.base import ToolContext
@@ -95,7 +96,7 @@ class _Executor:
             arguments = validate(FINISH, finish_tool()["function"]["parameters"], call["args"])
             self.finish = {"summary": arguments["summary"], "citations": arguments.get("citations", [])}
             return "The result is handed to the supervisor.", []
-        tool = self._services.tools.get(call["name"], self._skill.tools)
+        tool = await find_tool(self._services, self._context.organization_id, self._skill, call["name"])
         arguments = validate(tool.name, tool.parameters, call["args"])
         if self._trial and tool.side_effect:
             raise ToolDenied(

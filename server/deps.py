@@ -26,6 +26,7 @@ from storage.audit_log import AuditLog
 from storage.children import Children
 from storage.database import Database
 from storage.documents import Documents
+from storage.mcp_servers import McpServers
 from storage.model_calls import ModelCalls
 from storage.notes import Notes
 from storage.organizations import Organizations
@@ -46,6 +47,7 @@ class AppState:
     organizations: Organizations
     documents: Documents
     notes: Notes
+    mcp_servers: McpServers
     index: KnowledgeIndex
     ingest: IngestQueue
     retriever: LexicalRetriever

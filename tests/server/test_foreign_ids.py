@@ -38,6 +38,8 @@ BODIES: dict[str, Case] = {
     "PUT /v1/documents/{document_id}": {"files": {"file": ("a.md", b"# Other", "text/markdown")}},
     "PATCH /v1/documents/{document_id}": {"json": {"labels": ["local_only"]}},
     "PATCH /v1/notes/{note_id}": {"json": {"text": "mine now"}},
+    "PATCH /v1/mcp/servers/{server_id}": {"json": {"enabled": False}},
+    "POST /v1/mcp/servers/{server_id}/approve": {"json": {"fingerprint": "0" * 64}},
     "PUT /v1/skills/{name}": {"json": {"version": 1, "definition": SKILL}},
     "POST /v1/skills/{name}/test": {"json": {"question": "hello"}},
     "GET /v1/documents/{document_id}/versions/{version}/passage": {"params": {"start": 0, "end": 4}},
@@ -121,6 +123,8 @@ async def owned(server: Served, client: LangGraphClient, organization: str) -> I
     state = await client.threads.get_state(thread["thread_id"])
     async with server.http(organization) as http:
         note = (await http.post("/v1/notes", json={"text": f"The secret is {secret}."})).json()
+        off = {"name": "vault", "url": f"https://{secret}.example.com/mcp", "enabled": False}
+        mcp_server = (await http.post("/v1/mcp/servers", json=off)).json()
         skill = {"name": f"{organization}_keeper", "definition": {**SKILL, "prompt": f"The secret is {secret}."}}
         keeper = (await http.post("/v1/skills", json=skill)).json()
         trace = (await http.post("/internal/llm/generate", json={"prompt": "hello"})).headers["x-trace-id"]
@@ -132,6 +136,7 @@ async def owned(server: Served, client: LangGraphClient, organization: str) -> I
         "document_id": document,
         "version": "1",
         "note_id": note["note_id"],
+        "server_id": mcp_server["server_id"],
         "name": keeper["name"],
         "assistant_id": keeper["assistant_id"],
         "namespace": new_id(),
