@@ -100,6 +100,7 @@ def _answer(turn: Turn, lexicon: Lexicon, asked: list[Concept], background: str,
     if (
         looked is None
         and not searched
+        and not lexicon.is_task(turn.question)
         and (read := lookup.choose(turn.question, asked, turn.tools, lexicon, turn.today))
     ):
         return _call(turn, [read])
