@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from domain.catalogue import Timeouts
 from domain.errors import ProviderProtocolError, ProviderUnavailable
+from providers.wire.dialect import Dialect
 from providers.wire.framing import Frames, LineTooLong
 
 WINDOW = 0.025
@@ -23,39 +24,6 @@ AHEAD = 1024 * 1024
 EARLY = 4
 """Pieces of the source that are looked at one by one: the role, then the first token."""
 T = TypeVar("T")
-
-
-class Dialect(Protocol[T]):
-    """One answer in the language of a wire. Raises ProviderError for what is not a valid answer."""
-
-    provider: str
-
-    @property
-    def held(self) -> bool:
-        """Whether something waits to go out."""
-        ...
-
-    @property
-    def finished(self) -> bool:
-        """Whether the upstream has said how the answer ended."""
-        ...
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing more is to come."""
-        ...
-
-    def take(self, frame: bytes) -> bool:
-        """Note a frame; True where it moved the answer on. Keep-alives don't."""
-        ...
-
-    def flush(self) -> list[T]:
-        """What waits, merged."""
-        ...
-
-    def end(self) -> None:
-        """The stream is over. Raises ProviderProtocolError where the answer is not."""
-        ...
 
 
 async def guarded(

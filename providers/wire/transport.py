@@ -16,8 +16,9 @@ from domain.catalogue import Timeouts
 from domain.errors import ProviderError, ProviderProtocolError
 from providers.failures import of_status, translate
 from providers.meter import Meter, metering
+from providers.wire.dialect import Dialect
 from providers.wire.framing import Frames
-from providers.wire.guard import WINDOW, Dialect, guarded
+from providers.wire.guard import WINDOW, guarded
 from providers.wire.openai_http import error_text, offered
 
 
@@ -30,8 +31,8 @@ class Wire:
     key_variable: str | None
     timeouts: Timeouts
     frames: Callable[[], Frames]
-    dialect: Callable[[str, frozenset[str], Meter], Dialect[bytes]]
-    """From the model, the tools offered and the meter."""
+    dialect: Callable[[str, str, frozenset[str], Meter], Dialect[bytes]]
+    """From the provider, the model, the tools offered and the meter."""
     streams: Callable[[dict[str, Any]], bool]
     content_type: str
 
@@ -80,7 +81,7 @@ def guard_transport(library: Any, inner: Any, wire: Wire) -> Any:
             meter.accepted()
             if not wire.streams(body):
                 return response
-            dialect = wire.dialect(model, offered(body), meter)
+            dialect = wire.dialect(wire.provider, model, offered(body), meter)
             return library.Response(
                 response.status_code,
                 headers={"content-type": wire.content_type},

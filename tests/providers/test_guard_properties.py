@@ -18,8 +18,9 @@ from domain.catalogue import Timeouts
 from domain.errors import ProviderError, ProviderProtocolError, ProviderUnavailable
 from providers.meter import Meter
 from providers.wire.anthropic import AnthropicDialect
+from providers.wire.dialect import Dialect
 from providers.wire.framing import Frames, Lines, ServerSentEvents
-from providers.wire.guard import Dialect, guarded
+from providers.wire.guard import guarded
 from providers.wire.ollama import OllamaDialect
 from providers.wire.openai import OpenAIDialect
 from tests.upstream.reply import Call, Reply
@@ -71,7 +72,7 @@ def parts(wire: str, meter: Meter) -> tuple[Frames, Dialect[Any]]:
     if wire == "openai":
         return ServerSentEvents(), OpenAIDialect("p", "m", TOOLS, meter)
     if wire == "ollama":
-        return Lines(), OllamaDialect("p", TOOLS, meter)
+        return Lines(), OllamaDialect("p", "m", TOOLS, meter)
     return ServerSentEvents(), AnthropicDialect("p", "m", TOOLS, meter)
 
 
