@@ -15,6 +15,8 @@ from domain.errors import (
     ProviderUnavailable,
 )
 
+_UNANSWERED = frozenset({504, 524})
+"""A gateway gave up waiting for the model behind it, which may well have worked."""
 _SECRET = re.compile(r"(?i)(bearer\s+|api[_ -]?key[^:]{0,20}:\s*|\bsk-|\bAIza|://[^/\s:@]+:)[^\s'\",@]+")
 
 
@@ -29,7 +31,7 @@ def translate(failure: Exception, provider: str, model: str) -> ProviderError | 
     return (
         _openai(failure, provider, model)
         or _ollama(failure, provider, model)
-        or _transport(failure, provider)
+        or broken_connection(failure, provider)
         or _malformed(failure, provider)
     )
 
@@ -72,7 +74,8 @@ def _ollama(failure: Exception, provider: str, model: str) -> ProviderError | No
     return None
 
 
-def _transport(failure: Exception, provider: str) -> ProviderError | None:
+def broken_connection(failure: Exception, provider: str) -> ProviderError | None:
+    """What an HTTP client's own failure means; None where it is another kind of failure."""
     import aiohttp
     import httpx
     import httpx2
@@ -97,6 +100,11 @@ def _malformed(failure: Exception, provider: str) -> ProviderError | None:
             provider, f"sent something malformed ({type(failure).__name__})", reason="malformed"
         )
     return None
+
+
+def refuses(status: int) -> bool:
+    """Whether an HTTP status says that nothing was done of the request, so that nothing is charged."""
+    return status >= 400 and status not in _UNANSWERED
 
 
 def of_status(

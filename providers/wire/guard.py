@@ -7,13 +7,13 @@ A merged delta costs the vendor's class, LangGraph and the reader as much as a s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import TypeVar
 
 from domain.catalogue import Timeouts
 from domain.errors import ProviderProtocolError, ProviderUnavailable
 from providers.wire.dialect import Dialect
-from providers.wire.framing import Frames, LineTooLong
+from providers.wire.framing import Frames, FrameTooLong
 
 WINDOW = 0.025
 GRACE_SECONDS = 0.5
@@ -24,17 +24,39 @@ AHEAD = 1024 * 1024
 EARLY = 4
 """Pieces of the source that are looked at one by one: the role, then the first token."""
 T = TypeVar("T")
+H = TypeVar("H")
+
+
+async def headed(response: Awaitable[H], provider: str, timeouts: Timeouts) -> H:
+    """The head of a response: it is waited for no longer than for the first token. Raises ProviderUnavailable (`stalled`)."""
+    try:
+        async with asyncio.timeout(timeouts.first_token) as timer:
+            return await response
+    except TimeoutError:
+        if not timer.expired():
+            raise
+        raise ProviderUnavailable(
+            provider, f"did not begin to answer for {timeouts.first_token:g} s", reason="stalled"
+        ) from None
 
 
 async def guarded(
-    source: AsyncIterator[bytes], frames: Frames, dialect: Dialect[T], timeouts: Timeouts, *, window: float = WINDOW
+    source: AsyncIterator[bytes],
+    frames: Frames,
+    dialect: Dialect[T],
+    timeouts: Timeouts,
+    *,
+    window: float = WINDOW,
+    asked: float | None = None,
 ) -> AsyncIterator[T]:
     """The answer, piece by piece; whole and valid if the iteration ends without an error.
 
-    Raises ProviderUnavailable (`stalled`, `timeout`), ProviderProtocolError, and what `source` raises.
+    `asked` is when the request was sent, on the loop's clock; None is now. Raises ProviderUnavailable (`stalled`, `timeout`),
+    ProviderProtocolError, and what `source` raises.
     """
     clock = asyncio.get_running_loop().time
-    total_end, stall_end = clock() + timeouts.total, clock() + timeouts.first_token
+    asked = clock() if asked is None else asked
+    total_end, stall_end = asked + timeouts.total, asked + timeouts.first_token
     limit, flushed = timeouts.first_token, float("-inf")
     begun = False
     reader = _Reader(source)
@@ -85,8 +107,8 @@ async def guarded(
 def _framed(frames: Frames, data: bytes, provider: str) -> list[bytes]:
     try:
         return frames.feed(data)
-    except LineTooLong:
-        raise ProviderProtocolError(provider, "sent a line that is no part of an answer", reason="too_long") from None
+    except FrameTooLong:
+        raise ProviderProtocolError(provider, "sent more than an answer can be", reason="too_long") from None
 
 
 class _Reader:

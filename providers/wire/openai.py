@@ -13,6 +13,7 @@ from domain.usage import Usage
 from providers.failures import of_status, quote
 from providers.meter import Meter
 from providers.wire.dialect import Dialect, Json
+from providers.wire.framing import Whole
 
 Chunk = Json
 _KNOWN = frozenset({"role", "content", "reasoning_content", "reasoning", "tool_calls", "function_call"})
@@ -170,8 +171,16 @@ def _others(delta: Mapping[str, Any]) -> Json:
     return {key: value for key, value in delta.items() if key not in _KNOWN and (key != "refusal" or value)}
 
 
-def whole_answer(body: Chunk) -> list[bytes]:
-    """An answer that came in one piece, as the frames of a stream: for servers that ignore `stream`."""
+class WholeAnswer(Whole):
+    """The frames of a stream out of an answer that comes in one piece: for servers that ignore `stream`."""
+
+    def close(self) -> list[bytes]:
+        [read] = super().close()
+        body = orjson.loads(read)
+        return _as_stream(body) if isinstance(body, dict) else [read]
+
+
+def _as_stream(body: Json) -> list[bytes]:
     choices = body.get("choices") or [{}]
     message = dict(choices[0].get("message") or {})
     if message.get("tool_calls"):
