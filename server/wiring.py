@@ -217,7 +217,12 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
 
 def _breaker_policy(settings: Settings) -> BreakerPolicy:
     seconds = settings.breaker_open_seconds
-    return BreakerPolicy(settings.breaker_failures, seconds, longest_seconds=30 * seconds)
+    return BreakerPolicy(
+        settings.breaker_failures,
+        seconds,
+        longest_seconds=30 * seconds,
+        longest_rest_seconds=settings.breaker_longest_rest_seconds,
+    )
 
 
 def _metrics(services: Services, db: Database) -> tuple[Metrics, Metered]:

@@ -82,7 +82,7 @@ async def chat_completions(request: Request, state: StateDep, caller: CallerDep)
     except UnknownModel as unknown:
         raise with_agents(unknown, list(state.graphs)) from None
     call = GatewayCall(state, caller, asked, route, tokens)
-    feed: Feed[Chunk | Retraction] = Feed(call.pieces())
+    feed: Feed[Chunk | Retraction] = Feed(call.pieces(), seconds=state.settings.limits.turn_seconds)
     answer = ModelAnswer(call.call_id)
     if asked.stream:
         return await _streamed(request, feed, _model_events(feed, call, answer, asked), lambda: _headers(call, asked))
