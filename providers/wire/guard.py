@@ -19,7 +19,7 @@ WINDOW = 0.025
 GRACE_SECONDS = 0.5
 """How long a finished upstream may take to end its response, so that the connection can be used again."""
 LATE = 0.1
-"""Seconds after a deadline from which on this process is busy rather than the provider silent."""
+"""Seconds after a deadline from which on this process is busy rather than the provider silent: what came meanwhile is read first."""
 AHEAD = 1024 * 1024
 EARLY = 4
 """Pieces of the source that are looked at one by one: the role, then the first token."""
@@ -29,8 +29,20 @@ H = TypeVar("H")
 
 async def headed(response: Awaitable[H], provider: str, timeouts: Timeouts) -> H:
     """The head of a response: it is waited for no longer than for the first token. Raises ProviderUnavailable (`stalled`)."""
+    loop = asyncio.get_running_loop()
+    timer = asyncio.timeout(None)
+
+    def over(deadline: float) -> None:
+        nonlocal watch
+        if (now := loop.time()) < deadline + LATE:
+            timer.reschedule(now)
+        else:
+            watch = loop.call_at(now + LATE / 2, over, now + LATE / 2)
+
+    deadline = loop.time() + timeouts.first_token
+    watch = loop.call_at(deadline, over, deadline)
     try:
-        async with asyncio.timeout(timeouts.first_token) as timer:
+        async with timer:
             return await response
     except TimeoutError:
         if not timer.expired():
@@ -38,6 +50,8 @@ async def headed(response: Awaitable[H], provider: str, timeouts: Timeouts) -> H
         raise ProviderUnavailable(
             provider, f"did not begin to answer for {timeouts.first_token:g} s", reason="stalled"
         ) from None
+    finally:
+        watch.cancel()
 
 
 async def guarded(
@@ -75,7 +89,7 @@ async def guarded(
                         dialect.provider, f"was not done after {timeouts.total:g} s", reason="timeout"
                     )
                 elif now >= stall_end + LATE:
-                    stall_end = now + LATE / 2  # it is this process that was late: what came meanwhile waits to be read
+                    stall_end = now + LATE / 2
                 elif now >= stall_end:
                     what = "no token" if limit == timeouts.first_token else "no further token"
                     raise ProviderUnavailable(dialect.provider, f"sent {what} for {limit:g} s", reason="stalled")
