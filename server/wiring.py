@@ -148,7 +148,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
     """The state of a server: its parts, the graphs on our saver, the run engine."""
     async with open_parts(settings) as parts:
         db, services = parts.db, parts.services
-        saver, events, threads = TenantSaver(db.pool), Events(db), Threads(db)
+        saver, events, threads = TenantSaver(db), Events(db), Threads(db)
         graphs = build_graphs(services, services.skills, saver)
         holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         jobs = JobEngine(db, holder=holder, lease_seconds=settings.lease_seconds)

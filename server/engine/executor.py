@@ -291,7 +291,7 @@ class Executor:
         assert held.acting is not None, "a run is executed on somebody's behalf"
         run, claim, waiting = held.run, held.claim, held.log.unstored()
         if not waiting:
-            await write_pending(self._saver.pool, held.acting)
+            await write_pending(self._saver.db, held.acting)
             return
         stored = encode(waiting, final=False)
         await self._events.append(claim.organization_id, run.thread_id, run.run_id, claim.fence, stored, held.acting)
