@@ -31,6 +31,7 @@ async def headed(response: Awaitable[H], provider: str, timeouts: Timeouts) -> H
     """The head of a response: it is waited for no longer than for the first token. Raises ProviderUnavailable (`stalled`)."""
     loop = asyncio.get_running_loop()
     timer = asyncio.timeout(None)
+    watch: asyncio.TimerHandle
 
     def over(deadline: float) -> None:
         nonlocal watch
