@@ -93,7 +93,9 @@ class Upstream:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.openai_url = f"{self.url}/v1"
-        config = uvicorn.Config(self._app, interface="asgi3", lifespan="off", log_level="error", access_log=False)
+        config = uvicorn.Config(
+            self._app, interface="asgi3", lifespan="off", log_level="error", access_log=False, timeout_keep_alive=120
+        )  # a kept connection is never closed just as a client uses it again
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._started = threading.Event()
