@@ -38,8 +38,8 @@ async def _within(seconds: float | None) -> AsyncIterator[None]:
 class Feed(Generic[T]):
     """The items of `source`, which runs at once. What it holds is bounded by the answer's length.
 
-    A failure before Complete is raised to the reader, after all items; one after it goes to the log. After `seconds`, where they
-    are given, the source is ended and the failure is TimedOut.
+    A failure before Complete is raised to the reader, after all items; one after it goes to the log. Until the first item is read
+    the source waits after it. After `seconds`, where they are given, the source is ended and the failure is TimedOut.
     """
 
     def __init__(self, source: AsyncGenerator[T | Complete, None], *, seconds: float | None = None) -> None:
@@ -48,6 +48,7 @@ class Feed(Generic[T]):
         self._complete = False
         self._failure: BaseException | None = None
         self._news = asyncio.Event()
+        self._read = asyncio.Event()
         self._task = asyncio.create_task(self._run(source))
 
     async def _run(self, source: AsyncGenerator[T | Complete, None]) -> None:
@@ -56,10 +57,12 @@ class Feed(Generic[T]):
                 async for item in items:
                     if isinstance(item, Complete):
                         self._complete = True
-                    else:
-                        self._items.append(item)
+                        self._news.set()
+                        continue
+                    self._items.append(item)
                     self._news.set()
                     # A source that has much at hand never waits: let what there is go out first.
+                    await self._read.wait()
                     await asyncio.sleep(0)
             self._complete = True
         except Exception as failure:  # raised to the reader
@@ -87,6 +90,7 @@ class Feed(Generic[T]):
         while True:
             while self._items:
                 yield self._items.popleft()
+            self._read.set()
             if self._complete:
                 return
             if self._failure is not None:

@@ -1,4 +1,4 @@
-"""The words and phrases of the extractive model, read from lexicon.yaml and texts.yaml."""
+"""The words and phrases of the extractive model, read from lexicon.yaml, texts.yaml and labels.yaml."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ class Lexicon:
     """From a phrase to its kind."""
     remember: tuple[re.Pattern[str], ...]
     follow_up: tuple[str, ...]
+    labels: dict[str, str]
+    """What fields of a tool's result are called in Russian."""
 
     def say(self, key: str, language: Language, **values: str) -> str:
         """The model's own words, in the asker's language."""
@@ -93,7 +95,7 @@ def language_of(text: str) -> Language | None:
 
 
 def load_lexicon(analyse: Analyse) -> Lexicon:
-    """Read both files; about ten milliseconds."""
+    """Read the files; about ten milliseconds."""
     words = _yaml("lexicon.yaml")
     asks: dict[str, Asked] = {}
     for kind in get_args(Asked):
@@ -111,6 +113,7 @@ def load_lexicon(analyse: Analyse) -> Lexicon:
         small_talk={plain(phrase): kind for kind, phrases in words["small_talk"].items() for phrase in phrases},
         remember=tuple(re.compile(pattern, re.IGNORECASE) for pattern in words["remember"]),
         follow_up=tuple(plain(phrase) for phrase in words["follow_up"]),
+        labels=_yaml("labels.yaml"),
     )
 
 

@@ -59,7 +59,8 @@ providers:
     defaults: {{tools: true}}
     timeouts: {timeouts}
 """
-IMPATIENT = "{connect: 2, first_token: 2, between_tokens: 1.2, total: 10}"
+IMPATIENT = "{connect: 20, first_token: 4, between_tokens: 1.2, total: 15}"
+"""A connection is had in time also where the machine is busy: then every attempt is a request that its provider got."""
 Serving = Callable[..., AbstractAsyncContextManager[Served]]
 Calling = Callable[[dict[str, str], Admission], tuple[Caller, Providers]]
 
