@@ -118,6 +118,12 @@ class BatchingConnection(AsyncConnection[DictRow]):
             raise error_from_result(failed, encoding=pgconn._encoding)
         return [_rows(query._tx, result) for query, result in zip(queries, results, strict=True)]
 
+    def _deallocate(self, name: bytes | None) -> PQGen[None]:
+        """None is all statements of the connection, those of batches too: psycopg has them dropped after a rollback."""
+        if name is None:
+            self._names.clear()
+        yield from super()._deallocate(name)
+
     def _start_query(self) -> PQGen[None]:
         if self._pipeline is None:
             yield from super()._start_query()

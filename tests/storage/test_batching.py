@@ -7,7 +7,7 @@ from psycopg import connect
 from psycopg.errors import UniqueViolation
 
 from domain.ids import OrganizationId
-from storage.database import Database
+from storage.database import Database, open_pool
 
 OPEN = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'consilium_app' AND xact_start IS NOT NULL"
 ADD = "INSERT INTO organizations (organization_id, name) VALUES (%s, %s) RETURNING name"
@@ -68,3 +68,17 @@ async def test_a_read_holds_no_lock_and_no_snapshot(db: Database, owner_dsn: str
         assert row == {"status": "closed"}
         assert seen(owner_dsn, OPEN) == 0
         assert seen(owner_dsn, "SELECT status FROM provider_breakers FOR UPDATE NOWAIT") == "closed"
+
+
+async def test_batches_go_on_after_a_rollback_has_dropped_what_was_prepared(
+    app_dsn: str, organization: OrganizationId
+) -> None:
+    async with open_pool(app_dsn, min_size=1, max_size=1) as pool:
+        db = Database(pool)
+        statement = ("SELECT %s::int AS n", [7])
+        assert await db.batch(organization, [statement]) == [[{"n": 7}]]
+        with pytest.raises(ZeroDivisionError):
+            async with db.tenant(organization) as conn:
+                await (await conn.execute("SELECT 1 AS prepared", prepare=True)).fetchall()
+                raise ZeroDivisionError
+        assert await db.batch(organization, [statement]) == [[{"n": 7}]]
