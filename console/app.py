@@ -1,0 +1,158 @@
+"""The console's pages under one address, and how a server takes them in."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import httpx
+from fastapi import FastAPI, Request
+from fastapi.responses import RedirectResponse, Response
+from nicegui import app as pages
+from nicegui import ui
+
+from console import session
+from console.agents import Agents
+from console.api import Api, ApiError, open_http
+from console.chat import Chat, heading
+from console.context import Context
+from console.documents import DocumentsPage
+from console.frame import frame
+from console.graph import GraphPage
+from console.notes import NotesPage
+from console.session import COOKIE, preferences_of, visitor_of
+from console.sign_in import sign_in_page
+from console.texts import words
+from console.theme import FAVICON, box, text
+from console.tools import ToolsPage
+from console.usage import UsagePage
+
+MOUNT = "/console"
+
+
+def mount(app: FastAPI, url: str, secret: str) -> None:
+    """Serve the console of the server at `url` under /console of `app`; `/` leads there.
+
+    `secret` signs the sessions: the same on every replica. Once in a process: NiceGUI has one application.
+    """
+    http = open_http(url)
+    register(http)
+    pages.on_shutdown(http.aclose)
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> Response:
+        return RedirectResponse(f"{MOUNT}/", 307)
+
+    ui.run_with(
+        app,
+        mount_path=MOUNT,
+        title="Consilium",
+        favicon=FAVICON,
+        dark=None,
+        tailwind=False,
+        reconnect_timeout=20,
+        show_welcome_message=False,
+        storage_secret=secret,
+        # Until the browser is closed, and never for the API's own addresses.
+        session_middleware_kwargs={"session_cookie": COOKIE, "path": MOUNT, "max_age": None, "same_site": "lax"},
+    )
+
+
+def register(http: httpx.AsyncClient) -> None:
+    """Make the pages of NiceGUI's application; they call the server that `http` leads to."""
+    session.install(pages, http)
+
+    @ui.page("/sign-in", response_timeout=30)
+    def sign_in(request: Request, error: str = "", message: str = "") -> None:
+        sign_in_page(preferences_of(request), error, message)
+
+    @ui.page("/", response_timeout=30)
+    async def new_chat(request: Request) -> Response | None:
+        return await _chat(request, http, None)
+
+    @ui.page("/chat/{thread_id}", response_timeout=30)
+    async def chat(request: Request, thread_id: str) -> Response | None:
+        return await _chat(request, http, thread_id)
+
+    @ui.page("/documents", response_timeout=30)
+    async def documents(request: Request) -> Response | None:
+        return await _page(request, http, "documents", lambda context: DocumentsPage(context).open())
+
+    @ui.page("/notes", response_timeout=30)
+    async def notes(request: Request) -> Response | None:
+        return await _page(request, http, "notes", lambda context: NotesPage(context).open())
+
+    @ui.page("/tools", response_timeout=30)
+    async def tools(request: Request) -> Response | None:
+        return await _page(request, http, "tools", lambda context: ToolsPage(context).open())
+
+    @ui.page("/usage", response_timeout=30)
+    async def usage(request: Request) -> Response | None:
+        return await _page(request, http, "usage", lambda context: UsagePage(context).open())
+
+    @ui.page("/graph", response_timeout=30)
+    async def graph(request: Request, thread: str | None = None, run: str | None = None) -> Response | None:
+        return await _page(request, http, "graph", lambda context: GraphPage(context, thread, run).open())
+
+
+def _context(request: Request, http: httpx.AsyncClient) -> Context | None:
+    visitor = visitor_of(request.session)
+    if visitor is None:
+        return None
+    preferences = preferences_of(request)
+    return Context(Api(http, visitor.token), visitor, preferences, words(preferences.language))
+
+
+def _to_sign_in(request: Request, ended: bool = False) -> Response:
+    if ended:
+        request.session.pop(session.TOKEN, None)
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/sign-in{'?error=ended' if ended else ''}", 303)
+
+
+def _path(request: Request) -> str:
+    """The page's address within the console, with its query."""
+    path = request.url.path.removeprefix(str(request.scope.get("root_path", "")))
+    return f"{path or '/'}{'?' if request.url.query else ''}{request.url.query}"
+
+
+async def _page(
+    request: Request, http: httpx.AsyncClient, name: str, build: Callable[[Context], Awaitable[None]]
+) -> Response | None:
+    context = _context(request, http)
+    if context is None:
+        return _to_sign_in(request)
+    with frame(context, name, context.t(f"nav.{name}"), path=_path(request)):
+        try:
+            await build(context)
+        except ApiError as error:
+            if error.status == 401:
+                return _to_sign_in(request, ended=True)
+            _failed(context, error)
+    return None
+
+
+async def _chat(request: Request, http: httpx.AsyncClient, thread_id: str | None) -> Response | None:
+    context = _context(request, http)
+    if context is None:
+        return _to_sign_in(request)
+    try:
+        agents = await Agents.load(context.api, context.preferences.language)
+        thread = await context.api.call("GET", f"/threads/{thread_id}") if thread_id is not None else None
+    except ApiError as error:
+        if error.status == 401:
+            return _to_sign_in(request, ended=True)
+        with frame(context, "chat", context.t("nav.chat"), path=_path(request)):
+            _failed(context, error)
+        return None
+    with frame(context, "chat", heading(context, thread), path=_path(request), thread_id=thread_id) as conversations:
+        await Chat(context, agents, conversations, thread_id).open()
+    return None
+
+
+def _failed(context: Context, error: ApiError) -> None:
+    """A page that can't be shown says why."""
+    missing = error.status in (404, 422)
+    with box("page"), box("card empty stack"):
+        text(context.t("not_found.title") if missing else context.explain(error), tag="h2").style("font-size:18px")
+        if missing:
+            text(context.t("not_found.text"), "muted")
+        ui.link(context.t("threads.new"), "/")

@@ -1,0 +1,186 @@
+"""The documents page: upload, follow the reading, label, replace, open, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from nicegui import ui
+from nicegui.events import UploadEventArguments
+
+from console.api import ApiError
+from console.context import Context
+from console.dialogs import ask_text, confirm
+from console.passage import open_text
+from console.texts import size
+from console.theme import box, icon_button, text
+
+MAX_BYTES: Final = 26_214_400
+"""What the server takes unless it is configured otherwise; it has the last word."""
+LOCAL_ONLY: Final = "local_only"
+POLL_SECONDS: Final = 0.7
+PAGE: Final = 200
+_AT_WORK: Final = frozenset({"pending", "parsing", "indexing"})
+_CHIPS: Final = {"ready": "good", "failed": "bad"}
+
+
+class DocumentsPage:
+    """Everything an organisation has given its agents to read."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._rows: list[dict[str, Any]] = []
+        self._total = 0
+
+    async def open(self) -> None:
+        """Raises ApiError."""
+        context, t = self._context, self._context.t
+        await self._load()
+        with box("page"):
+            with box("page-head"):
+                text(t("documents.title"), tag="h2")
+                text(t("documents.lead"), tag="p")
+            if context.visitor.manages:
+                self._draw_upload()
+            else:
+                text(t("documents.read_only"), "notice")
+            with box("row-line"):
+                self._search = ui.input(placeholder=t("documents.search"), on_change=self._draw)
+                self._search.props(f'outlined dense clearable debounce=150 aria-label="{t("documents.search")}"').classes("grow")
+                self._count = text("", "faint small")
+            self._list = box("list")
+            self._draw()
+        self._timer = ui.timer(POLL_SECONDS, self._poll)
+
+    def _draw_upload(self) -> None:
+        t = self._context.t
+        limit = size(MAX_BYTES, self._context.preferences.language)
+        upload = ui.upload(
+            multiple=True,
+            auto_upload=True,
+            max_file_size=MAX_BYTES,
+            label=t("documents.drop"),
+            on_upload=self._uploaded,
+            on_rejected=lambda: ui.notify(t("documents.rejected", size=limit), type="warning"),
+        )
+        upload.props("flat hide-upload-btn").classes("drop").mark("upload")
+        with box("row-line"):
+            text(t("documents.kinds", size=limit), "faint small grow")
+            self._local = ui.switch(t("documents.local_only")).mark("local-only")
+            self._local.tooltip(t("documents.local_only_help"))
+        self._upload = upload
+
+    async def _uploaded(self, event: UploadEventArguments) -> None:
+        await self._send(event, None)
+
+    async def _send(self, event: UploadEventArguments, document_id: str | None) -> None:
+        t, file = self._context.t, event.file
+        labels = [LOCAL_ONLY] if document_id is None and self._local.value else []
+        try:
+            await self._context.api.upload(
+                file.name, await file.read(), file.content_type, labels=labels, document_id=document_id
+            )
+        except ApiError as error:
+            said = t("documents.failed", name=file.name, message=self._context.explain(error))
+            ui.notify(said, type="negative", multi_line=True, close_button=t("close"), timeout=0)
+            return
+        ui.notify(t("documents.uploaded", name=file.name), type="positive")
+        await self._refresh()
+
+    async def _poll(self) -> None:
+        if any(row["status"] in _AT_WORK for row in self._rows):
+            await self._refresh()
+
+    async def _refresh(self) -> None:
+        with self._context.telling():
+            await self._load()
+            self._draw()
+
+    async def _load(self) -> None:
+        page = await self._context.api.call("GET", "/v1/documents", params={"limit": PAGE})
+        self._rows, self._total = page["items"], page["total"]
+
+    def _draw(self) -> None:
+        t, wanted = self._context.t, (self._search.value or "").strip().lower()
+        rows = [row for row in self._rows if wanted in f"{row['title']} {row['filename']} {' '.join(row['labels'])}".lower()]
+        self._count.set_text(t("documents.total", n=self._total))
+        self._list.clear()
+        with self._list:
+            if not rows:
+                text(t("threads.nothing") if wanted else t("documents.empty"), "empty")
+            for row in rows:
+                self._row(row)
+
+    def _row(self, row: dict[str, Any]) -> None:
+        t, language = self._context.t, self._context.preferences.language
+        with box("item").mark("document"):
+            text(str(row["filename"]).rpartition(".")[2].upper()[:4], "kind")
+            with box("grow"):
+                text(str(row["title"]), "anywhere").style("font-weight:570")
+                with box("row-line small faint"):
+                    facts = [t("documents.facts", size=size(row["size_bytes"], language), chunks=row["chunks"])]
+                    facts += [t("documents.pages", n=row["pages"])] if row["pages"] is not None else []
+                    facts += [t("passage.version", n=row["version"])] if row["version"] > 1 else []
+                    text(" · ".join(facts))
+                    for label in row["labels"]:
+                        text(label, f"chip {'warn' if label == LOCAL_ONLY else ''}", "span")
+                if row["status"] in _AT_WORK:
+                    with box("bar").style("margin-top:8px").props("role=progressbar"):
+                        box().style(f"width:{max(4, round(100 * (row['progress'] or 0)))}%")
+                if row["error"]:
+                    text(_said(row["error"]), "notice bad small").style("margin-top:8px")
+            chip = _CHIPS.get(row["status"], "accent")
+            text(t(f"status.{row['status']}"), f"chip {chip} {'only-wide' if chip == 'good' else ''}", "span")
+            self._actions(row)
+
+    def _actions(self, row: dict[str, Any]) -> None:
+        t = self._context.t
+        with icon_button("more_vert", t("documents.actions", title=row["title"])), ui.menu():
+            if row["status"] == "ready":
+                self._item("article", t("documents.open"), lambda: open_text(self._context, row))
+            if self._context.visitor.manages:
+                self._item("label", t("documents.labels"), lambda: self._label(row))
+                self._item("upload_file", t("documents.next"), lambda: self._replace(row))
+                self._item("delete", t("delete"), lambda: self._delete(row))
+
+    def _item(self, icon: str, label: str, action: Callable[[], Any]) -> None:
+        with ui.menu_item(on_click=action), box("row-line"):
+            ui.icon(icon, size="18px").classes("faint")
+            text(label)
+
+    async def _label(self, row: dict[str, Any]) -> None:
+        t = self._context.t
+        hint = f"{t('documents.labels_hint')} · local_only: {t('chat.local_only')}"
+        given = await ask_text(t, t("documents.labels"), t("documents.labels"), ", ".join(row["labels"]), limit=500, hint=hint)
+        if given is None:
+            return
+        labels = [label.strip() for label in given.split(",") if label.strip()]
+        with self._context.telling():
+            await self._context.api.call("PATCH", f"/v1/documents/{row['document_id']}", json={"labels": labels})
+            await self._refresh()
+
+    async def _replace(self, row: dict[str, Any]) -> None:
+        t = self._context.t
+
+        async def sent(event: UploadEventArguments) -> None:
+            dialog.close()
+            await self._send(event, row["document_id"])
+
+        with self._list, ui.dialog(value=True) as dialog, box("form"):
+            text(t("documents.next"), tag="h2")
+            text(str(row["title"]), "muted anywhere")
+            upload = ui.upload(auto_upload=True, max_file_size=MAX_BYTES, label=t("documents.drop"), on_upload=sent)
+            upload.props("flat hide-upload-btn").classes("drop")
+
+    async def _delete(self, row: dict[str, Any]) -> None:
+        t = self._context.t
+        if not await confirm(t, t("documents.delete"), t("documents.delete_text", title=row["title"]), t("delete")):
+            return
+        with self._context.telling():
+            await self._context.api.call("DELETE", f"/v1/documents/{row['document_id']}")
+            await self._refresh()
+
+
+def _said(error: Any) -> str:
+    """A record's error, whether it is a text or an object with a message."""
+    return str(error.get("message") or error.get("code")) if isinstance(error, dict) else str(error)

@@ -1,0 +1,96 @@
+"""How pages look and what the browser does by itself: the style sheet, the logo, the scripts."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from nicegui import ui
+
+from console.session import Preferences
+
+_HERE: Final = Path(__file__).resolve().parent
+DARK: Final[dict[str, bool | None]] = {"auto": None, "light": False, "dark": True}
+LOGO: Final = (
+    '<svg viewBox="0 0 32 32" aria-hidden="true"><rect width="32" height="32" rx="9" fill="#0b6585"/>'
+    '<path d="M16 9.5v5M16 14.5 9.8 20M16 14.5l6.2 5.5" stroke="#bfe6f3" stroke-width="2" fill="none"/>'
+    '<circle cx="16" cy="8.8" r="3.3" fill="#fff"/><circle cx="9" cy="21.5" r="3" fill="#fff"/>'
+    '<circle cx="23" cy="21.5" r="3" fill="#fff"/><circle cx="16" cy="16" r="2" fill="#bfe6f3"/></svg>'
+)
+FAVICON: Final = LOGO.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+
+# Keeps the end of the conversation in view while it grows, unless its reader has scrolled up.
+_STICK: Final = """
+(() => {
+  let stick = true, seen = null;
+  const end = (box) => { box.scrollTop = box.scrollHeight; };
+  const watch = () => {
+    const box = document.querySelector('.chat-scroll');
+    if (!box || box === seen) return;
+    seen = box; end(box);
+    box.addEventListener('scroll', () => { stick = box.scrollHeight - box.scrollTop - box.clientHeight < 90; });
+    new MutationObserver(() => { if (stick) end(box); }).observe(box, {childList: true, subtree: true, characterData: true});
+  };
+  new MutationObserver(watch).observe(document.documentElement, {childList: true, subtree: true});
+  window.consiliumToEnd = () => { stick = true; if (seen) end(seen); };
+})();
+"""
+
+# A link that signs in carries its token behind the '#', which no server and no log ever sees.
+_FRAGMENT: Final = """
+(() => {
+  const token = new URLSearchParams(location.hash.slice(1)).get('token');
+  if (!token) return;
+  history.replaceState(null, '', location.pathname + location.search);
+  const form = Object.assign(document.createElement('form'), {method: 'post', action: 'session', hidden: true});
+  form.append(Object.assign(document.createElement('input'), {name: 'token', value: token}));
+  document.documentElement.append(form);
+  form.submit();
+})();
+"""
+
+
+@cache
+def style() -> str:
+    """The style sheet."""
+    return (_HERE / "console.css").read_text("utf-8")
+
+
+def dress(preferences: Preferences) -> None:
+    """Give the page that is being built its style, language and scripts."""
+    ui.dark_mode(DARK[preferences.theme])
+    ui.add_head_html(
+        f"<style>{style()}</style>"
+        f'<script>document.documentElement.lang = "{preferences.language}";{_STICK}</script>'
+        '<meta name="theme-color" media="(prefers-color-scheme: light)" content="#ffffff">'
+        '<meta name="theme-color" media="(prefers-color-scheme: dark)" content="#11161b">'
+        '<meta name="referrer" content="same-origin">'
+    )
+
+
+def sign_in_by_link() -> None:
+    """Let the page that is being built take a token from its address."""
+    ui.add_head_html(f"<script>{_FRAGMENT}</script>")
+
+
+def box(classes: str = "", tag: str = "div") -> ui.element:
+    """A plain element."""
+    return ui.element(tag).classes(classes)
+
+
+def text(content: str, classes: str = "", tag: str = "div") -> ui.label:
+    """A plain element with text; markup in it stays text."""
+    element = ui.label(content).classes(classes)
+    element.tag = tag
+    return element
+
+
+def icon_button(icon: str, label: str, on_click: object = None, classes: str = "quiet") -> ui.button:
+    """A button that shows an icon only; `label` is what it is called."""
+    button = ui.button(icon=icon, on_click=on_click, color=None).props(f'flat round dense aria-label="{_attribute(label)}"')  # type: ignore[arg-type]
+    return button.classes(classes).tooltip(label)
+
+
+def _attribute(value: str) -> str:
+    return value.replace("\\", "").replace('"', "”")
