@@ -9,9 +9,9 @@ from typing import Any, Final
 import httpx
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIError, APIStatusError
-from langgraph_sdk.schema import StreamPart
+from langgraph_sdk.schema import Command, StreamMode, StreamPart
 
-STREAM_MODES: Final = ("messages-tuple", "updates", "custom")
+STREAM_MODES: Final[list[StreamMode]] = ["messages-tuple", "updates", "custom"]
 ASSISTANT: Final = "supervisor"
 TIMEOUT: Final = httpx.Timeout(30, read=120)
 """Longer than a stream's silence: the server sends a heartbeat every 15 seconds."""
@@ -109,14 +109,16 @@ class Api:
 
         A connection that breaks is taken up again where it was. Raises ApiError.
         """
+        given: dict[str, Any] | None = None if text is None else {"messages": [{"role": "user", "content": text}]}
+        wishes: dict[str, Any] | None = dict(context) if context else None
         stream = self._sdk.runs.stream(
             thread_id,
             ASSISTANT,
-            input=None if text is None else {"messages": [{"role": "user", "content": text}]},
-            command=None if resume is None else {"resume": resume},
+            input=given,
+            command=None if resume is None else Command(resume=resume),
             checkpoint_id=checkpoint_id,
-            context=dict(context) if context else None,
-            stream_mode=list(STREAM_MODES),
+            context=wishes,
+            stream_mode=STREAM_MODES,
             stream_subgraphs=True,
             on_disconnect="continue",
             headers=self._headers,
@@ -128,7 +130,7 @@ class Api:
     async def join(self, thread_id: str, run_id: str) -> AsyncGenerator[StreamPart, None]:
         """Follow a run from its beginning, also one that is over. Raises ApiError."""
         stream = self._sdk.runs.join_stream(
-            thread_id, run_id, stream_mode=list(STREAM_MODES), last_event_id="-1", headers=self._headers
+            thread_id, run_id, stream_mode=STREAM_MODES, last_event_id="-1", headers=self._headers
         )
         async with aclosing(_translated(stream)) as parts:
             async for part in parts:

@@ -24,9 +24,7 @@ REDRAW_SECONDS: Final = 0.08
 """How often a growing answer is sent to the browser, at most."""
 MAX_CHARS: Final = 100_000
 # Enter sends what the field holds at that moment; an input method that is composing keeps its Enter.
-_ENTER: Final = (
-    "(e) => { if (e.shiftKey || e.isComposing) return; e.preventDefault(); emit(e.target.value); }"
-)
+_ENTER: Final = "(e) => { if (e.shiftKey || e.isComposing) return; e.preventDefault(); emit(e.target.value); }"
 
 
 class Chat:

@@ -29,7 +29,9 @@ class Conversations:
         self.current = current
         t = context.t
         self.search = ui.input(placeholder=t("threads.search"), on_change=self._draw)
-        self.search.props(f'outlined dense clearable debounce=150 aria-label="{t("threads.search")}"').mark("thread-search")
+        self.search.props(f'outlined dense clearable debounce=150 aria-label="{t("threads.search")}"').mark(
+            "thread-search"
+        )
         with self.search.add_slot("prepend"):
             ui.icon("search", size="18px")
         self._list = box("threads").props(f'role=navigation aria-label="{t("nav.chat")}"')
@@ -57,7 +59,9 @@ class Conversations:
         self._list.clear()
         with self._list:
             if not shown:
-                text(t("threads.nothing") if wanted or self._archived else t("threads.empty"), "faint small thread-group")
+                text(
+                    t("threads.nothing") if wanted or self._archived else t("threads.empty"), "faint small thread-group"
+                )
             group = ""
             for thread in shown:
                 if (age := _age(str(thread["updated_at"]))) != group:
@@ -68,7 +72,9 @@ class Conversations:
     def _row(self, thread: dict[str, Any]) -> None:
         t, title, here = self._context.t, title_of(thread, self._context.t), thread["thread_id"] == self.current
         with box(f"thread {'here' if here else ''}"):
-            link = ui.link(title, f"/chat/{thread['thread_id']}").props(f"title={json.dumps(title, ensure_ascii=False)}")
+            link = ui.link(title, f"/chat/{thread['thread_id']}").props(
+                f"title={json.dumps(title, ensure_ascii=False)}"
+            )
             if here:
                 link.props("aria-current=page")
             with icon_button("more_horiz", t("threads.actions", title=title), classes="quiet tiny"), ui.menu():

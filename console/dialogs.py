@@ -14,8 +14,12 @@ async def confirm(t: Words, title: str, content: str, action: str) -> bool:
         text(title, tag="h2")
         text(content, "muted anywhere")
         with box("end"):
-            ui.button(t("cancel"), on_click=lambda: dialog.submit(False), color=None).props("flat no-caps").classes("outline")
-            ui.button(action, on_click=lambda: dialog.submit(True), color=None).props("flat no-caps autofocus").classes("danger")
+            ui.button(t("cancel"), on_click=lambda: dialog.submit(False), color=None).props("flat no-caps").classes(
+                "outline"
+            )
+            ui.button(action, on_click=lambda: dialog.submit(True), color=None).props("flat no-caps autofocus").classes(
+                "danger"
+            )
     answer = await dialog
     dialog.delete()
     return bool(answer)
@@ -34,8 +38,12 @@ async def ask_text(
         if not lines:
             field.on("keydown.enter", lambda: dialog.submit(field.value))
         with box("end"):
-            ui.button(t("cancel"), on_click=lambda: dialog.submit(None), color=None).props("flat no-caps").classes("outline")
-            ui.button(t("save"), on_click=lambda: dialog.submit(field.value), color=None).props("flat no-caps").classes("solid")
+            ui.button(t("cancel"), on_click=lambda: dialog.submit(None), color=None).props("flat no-caps").classes(
+                "outline"
+            )
+            ui.button(t("save"), on_click=lambda: dialog.submit(field.value), color=None).props("flat no-caps").classes(
+                "solid"
+            )
     answer = await dialog
     dialog.delete()
     return None if answer is None else str(answer).strip()

@@ -46,7 +46,9 @@ class DocumentsPage:
                 text(t("documents.read_only"), "notice")
             with box("row-line"):
                 self._search = ui.input(placeholder=t("documents.search"), on_change=self._draw)
-                self._search.props(f'outlined dense clearable debounce=150 aria-label="{t("documents.search")}"').classes("grow")
+                self._search.props(
+                    f'outlined dense clearable debounce=150 aria-label="{t("documents.search")}"'
+                ).classes("grow")
                 self._count = text("", "faint small")
             self._list = box("list")
             self._draw()
@@ -102,7 +104,9 @@ class DocumentsPage:
 
     def _draw(self) -> None:
         t, wanted = self._context.t, (self._search.value or "").strip().lower()
-        rows = [row for row in self._rows if wanted in f"{row['title']} {row['filename']} {' '.join(row['labels'])}".lower()]
+        rows = [
+            row for row in self._rows if wanted in f"{row['title']} {row['filename']} {' '.join(row['labels'])}".lower()
+        ]
         self._count.set_text(t("documents.total", n=self._total))
         self._list.clear()
         with self._list:
@@ -151,7 +155,9 @@ class DocumentsPage:
     async def _label(self, row: dict[str, Any]) -> None:
         t = self._context.t
         hint = f"{t('documents.labels_hint')} · local_only: {t('chat.local_only')}"
-        given = await ask_text(t, t("documents.labels"), t("documents.labels"), ", ".join(row["labels"]), limit=500, hint=hint)
+        given = await ask_text(
+            t, t("documents.labels"), t("documents.labels"), ", ".join(row["labels"]), limit=500, hint=hint
+        )
         if given is None:
             return
         labels = [label.strip() for label in given.split(",") if label.strip()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlencode
 
@@ -28,12 +28,18 @@ _NAMES = {"ru": "Русский", "en": "English"}
 
 
 @contextmanager
-def frame(context: Context, here: str, title: str, *, path: str, thread_id: str | None = None) -> Iterator[Conversations]:
+def frame(
+    context: Context, here: str, title: str, *, path: str, thread_id: str | None = None
+) -> Iterator[Conversations]:
     """The frame of the page `here` (one of PAGES); what is built inside is its content. `path` is its address."""
     t = context.t
     dress(context.preferences)
     ui.page_title(f"{title} · {t('app')}" if title != t("app") else title)
-    with ui.left_drawer(top_corner=True, bottom_corner=True).props("width=276 breakpoint=1023 show-if-above").classes("side") as drawer:
+    with (
+        ui.left_drawer(top_corner=True, bottom_corner=True)
+        .props("width=276 breakpoint=1023 show-if-above")
+        .classes("side") as drawer
+    ):
         brand(t("app"))
         _navigation(context, here)
         box("side-rule")
@@ -49,9 +55,10 @@ def frame(context: Context, here: str, title: str, *, path: str, thread_id: str 
     content = box("stack", "main").style("gap:0;width:100%")
     ui.skip_link(t("skip"), target=content)
     ui.keyboard(on_key=lambda event: _key(context, event, conversations))
-    ui.timer(0.01, conversations.show, once=True)
     with content:
         yield conversations
+    # Last: a timer lets the page go out to the browser, and until then it may still turn out to be another.
+    ui.timer(0.01, conversations.show, once=True)
 
 
 def brand(name: str) -> None:
@@ -73,14 +80,24 @@ def _navigation(context: Context, here: str) -> None:
 
 def _account(context: Context, path: str) -> None:
     t, visitor = context.t, context.visitor
-    with ui.button(visitor.user, icon="account_circle", color=None).props(
-        f'flat no-caps aria-label="{t("menu.account")}"'
-    ).classes("quiet").mark("account"), ui.menu().props("auto-close"):
+    with (
+        ui.button(visitor.user, icon="account_circle", color=None)
+        .props(f'flat no-caps aria-label="{t("menu.account")}"')
+        .classes("quiet")
+        .mark("account"),
+        ui.menu().props("auto-close"),
+    ):
         with box("menu stack").style("min-width:240px;gap:2px"):
             with box().style("padding:8px 12px 10px"):
                 text(visitor.user, "anywhere").style("font-weight:620")
                 text(f"{visitor.organization} · {context.role}", "small muted anywhere")
-            _choices(t("menu.language"), path, "language", [(one, _NAMES[one]) for one in LANGUAGES], context.preferences.language)
+            _choices(
+                t("menu.language"),
+                path,
+                "language",
+                [(one, _NAMES[one]) for one in LANGUAGES],
+                context.preferences.language,
+            )
             themes = [(one, t(f"theme.{one}")) for one in THEMES]
             _choices(t("menu.theme"), path, "theme", themes, context.preferences.theme)
             box("side-rule")
@@ -92,11 +109,11 @@ def _account(context: Context, path: str) -> None:
                 text(t("menu.sign_out"))
 
 
-def _choices(label: str, path: str, name: str, options: list[tuple[str, str]], current: str) -> None:
+def _choices(label: str, path: str, name: str, options: Sequence[tuple[str, str]], current: str) -> None:
     text(label, "thread-group")
     for value, shown in options:
         target = f"/preferences?{urlencode({name: value, 'back': path})}"
-        with ui.menu_item(on_click=lambda target=target: ui.navigate.to(target)), box("row-line"):  # type: ignore[misc]
+        with ui.menu_item(on_click=lambda target=target: ui.navigate.to(target)), box("row-line"):
             ui.icon("check" if value == current else "", size="18px").style("width:18px")
             text(shown)
 
@@ -110,7 +127,13 @@ def _sign_out() -> None:
 
 def _key(context: Context, event: KeyEventArguments, conversations: Conversations) -> None:
     """Single keys, while nobody types."""
-    if not event.action.keydown or event.action.repeat or event.modifiers.ctrl or event.modifiers.alt or event.modifiers.meta:
+    if (
+        not event.action.keydown
+        or event.action.repeat
+        or event.modifiers.ctrl
+        or event.modifiers.alt
+        or event.modifiers.meta
+    ):
         return
     match str(event.key).lower():
         case "/" | ".":

@@ -88,11 +88,16 @@ class GraphPage:
             value=self._thread_id,
             label=t("graph.thread"),
             with_input=True,
-            on_change=lambda event: ui.navigate.to(f"/graph?{urlencode({'thread': event.value})}") if event.value else None,
+            on_change=lambda event: (
+                ui.navigate.to(f"/graph?{urlencode({'thread': event.value})}") if event.value else None
+            ),
         )
         picked.props("outlined dense").mark("graph-thread")
         if runs:
-            shown = {str(run["run_id"]): f"{context.moment(run['created_at'])} · {_question(run) or t('chat.retry')}" for run in runs}
+            shown = {
+                str(run["run_id"]): f"{context.moment(run['created_at'])} · {_question(run) or t('chat.retry')}"
+                for run in runs
+            }
             ui.select(
                 shown,
                 value=self._run_id if self._run_id in shown else None,
@@ -135,7 +140,9 @@ class GraphPage:
                     about = [self._agents.title(step.agent)] if step.deep else []
                     if step.tokens is not None:
                         about.append(self._in_out(step.tokens))
-                    about += list(dict.fromkeys(f"{call['provider']}/{call['model']}" for call in step.calls if call.get("model")))
+                    about += list(
+                        dict.fromkeys(f"{call['provider']}/{call['model']}" for call in step.calls if call.get("model"))
+                    )
                     if about:
                         text(" · ".join(about), "faint small anywhere")
                 text(self._duration(step.ms), "ms", "span")
@@ -174,7 +181,9 @@ class GraphPage:
 
     def _redraw(self) -> None:
         visits = self._path.visits if self._path is not None else {}
-        self._canvas.set_content(draw(self._picture, self._path, {node: self._badge(steps) for node, steps in visits.items()}, self._chosen))
+        self._canvas.set_content(
+            draw(self._picture, self._path, {node: self._badge(steps) for node, steps in visits.items()}, self._chosen)
+        )
 
     def _badge(self, steps: list[Step]) -> str:
         t = self._context.t
@@ -194,7 +203,9 @@ class GraphPage:
         if ms < 1000:
             return t("graph.ms", n=ms)
         seconds = f"{ms / 1000:.1f}"
-        return t("graph.seconds", n=seconds.replace(".", ",") if self._context.preferences.language == "ru" else seconds)
+        return t(
+            "graph.seconds", n=seconds.replace(".", ",") if self._context.preferences.language == "ru" else seconds
+        )
 
     def _in_out(self, tokens: tuple[int, int]) -> str:
         return self._context.t("graph.in_out", prompt=self._number(tokens[0]), completion=self._number(tokens[1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from nicegui import ui
@@ -35,7 +36,9 @@ class NotesPage:
                     self._field = ui.textarea(t("notes.new")).props(f"outlined autogrow counter maxlength={MAX_CHARS}")
                     self._field.mark("note-text")
                     with box("row-line").style("justify-content:flex-end"):
-                        ui.button(t("notes.add"), on_click=self._add, color=None).props("flat no-caps").classes("solid").mark("note-add")
+                        ui.button(t("notes.add"), on_click=self._add, color=None).props("flat no-caps").classes(
+                            "solid"
+                        ).mark("note-add")
             else:
                 text(t("notes.read_only"), "notice")
             self._search = ui.input(placeholder=t("notes.search"), on_change=self._draw)
@@ -64,8 +67,8 @@ class NotesPage:
                         by = "notes.by_agent" if row["run_id"] else "notes.by"
                         text(t(by, user=row["created_by"], at=self._context.moment(row["created_at"])), "faint small")
                     if self._context.visitor.manages:
-                        icon_button("edit", t("edit"), lambda row=row: self._edit(row))
-                        icon_button("delete", t("delete"), lambda row=row: self._delete(row))
+                        icon_button("edit", t("edit"), partial(self._edit, row))
+                        icon_button("delete", t("delete"), partial(self._delete, row))
 
     async def _add(self) -> None:
         content = (self._field.value or "").strip()

@@ -34,7 +34,16 @@ async def open_text(context: Context, document: Mapping[str, Any]) -> None:
     with context.telling():
         path = f"/v1/documents/{document['document_id']}/versions/{document['version']}/text"
         whole = await context.api.call("GET", path)
-        found = {**document, "page": None, "section": None, "start": 0, "end": 0, "before": "", "text": "", "after": whole["text"]}
+        found = {
+            **document,
+            "page": None,
+            "section": None,
+            "start": 0,
+            "end": 0,
+            "before": "",
+            "text": "",
+            "after": whole["text"],
+        }
         _Window(context, found)
 
 
@@ -49,7 +58,10 @@ class _Window:
     def __init__(self, context: Context, found: Mapping[str, Any]) -> None:
         self._context, self._found = context, found
         t = context.t
-        with ui.dialog(value=True) as self._dialog, box("passage").props(f'role=dialog aria-label="{t("passage.title")}"'):
+        with (
+            ui.dialog(value=True) as self._dialog,
+            box("passage").props(f'role=dialog aria-label="{t("passage.title")}"'),
+        ):
             with box("passage-head"):
                 ui.icon("description", size="24px").classes("faint")
                 with box("grow"):
@@ -79,7 +91,11 @@ class _Window:
         mark = f'<mark id="passage-mark">{escape(marked)}</mark>' if marked else ""
         self._text.set_content(f"{escape(before)}{mark}{escape(after)}")
         if marked:
-            ui.timer(0.15, lambda: ui.run_javascript("document.getElementById('passage-mark')?.scrollIntoView({block: 'center'})"), once=True)
+            ui.timer(
+                0.15,
+                lambda: ui.run_javascript("document.getElementById('passage-mark')?.scrollIntoView({block: 'center'})"),
+                once=True,
+            )
 
     async def _show_all(self) -> None:
         found = self._found

@@ -6,7 +6,7 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, Literal, get_args
 from urllib.parse import urlencode, urlsplit
 
 import httpx
@@ -77,7 +77,7 @@ def preferences_of(request: Request) -> Preferences:
     language, theme = request.cookies.get(_LANGUAGE), request.cookies.get(_THEME)
     if language not in LANGUAGES:
         language = chosen_language(request.headers.get("accept-language", ""))
-    return Preferences(cast(Language, language), cast(Theme, theme) if theme in THEMES else "auto")
+    return Preferences(language, theme if theme in THEMES else "auto")
 
 
 def install(app: FastAPI, http: httpx.AsyncClient) -> None:

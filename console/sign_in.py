@@ -34,7 +34,9 @@ def sign_in_page(preferences: Preferences, error: str, message: str) -> None:
             ui.textarea(t("sign_in.token")).props(
                 'outlined name=token rows=4 autofocus spellcheck=false autocomplete=off input-class="mono"'
             ).mark("token")
-            ui.button(t("sign_in.button"), color=None).props("type=submit flat no-caps").classes("solid").mark("sign-in")
+            ui.button(t("sign_in.button"), color=None).props("type=submit flat no-caps").classes("solid").mark(
+                "sign-in"
+            )
         with box():
             text(t("sign_in.help"), "faint small")
             text(_COMMAND, "code", "pre")

@@ -44,7 +44,9 @@ def child_step(context: Context, agents: Agents, child: Child, opened: dict[str,
             _status(child.status)
             text(agents.title(child.agent), "name")
             text(child.task, "faint one-line grow only-wide")
-            text(t(f"status.{child.status}") if child.status in _KNOWN else child.status, "chip", "span").style("margin-left:auto;flex:none")
+            text(t(f"status.{child.status}") if child.status in _KNOWN else child.status, "chip", "span").style(
+                "margin-left:auto;flex:none"
+            )
         body = box("stack").style("gap:10px")
         with body:
             _child_body(context, child, opened)

@@ -57,7 +57,10 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "none": ("нет", "none"),
     "unlimited": ("без ограничения", "no limit"),
     "not_found.title": ("Такой страницы нет", "There is no such page"),
-    "not_found.text": ("Её могли удалить, или она принадлежит другому.", "It may have been deleted, or it is somebody else's."),
+    "not_found.text": (
+        "Её могли удалить, или она принадлежит другому.",
+        "It may have been deleted, or it is somebody else's.",
+    ),
     # signing in
     "sign_in.title": ("Вход", "Sign in"),
     "sign_in.lead": (
@@ -66,7 +69,10 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "sign_in.token": ("Токен", "Token"),
     "sign_in.button": ("Войти", "Sign in"),
-    "sign_in.help": ("Токен выдаёт администратор вашей организации или команда", "Your administrator issues tokens, as does the command"),
+    "sign_in.help": (
+        "Токен выдаёт администратор вашей организации или команда",
+        "Your administrator issues tokens, as does the command",
+    ),
     "sign_in.empty": ("Введите токен.", "Enter a token."),
     "sign_in.expired": (
         "Срок действия токена истёк. Попросите новый.",
@@ -171,7 +177,10 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "chat.task": ("Задание", "Task"),
     "chat.report": ("Ответ специалиста", "The specialist's answer"),
     "chat.child_open": ("Открыть диалог специалиста", "Open the specialist's conversation"),
-    "chat.child_of": ("Это диалог специалиста; писать можно в основном.", "This is a specialist's conversation; write in the main one."),
+    "chat.child_of": (
+        "Это диалог специалиста; писать можно в основном.",
+        "This is a specialist's conversation; write in the main one.",
+    ),
     "chat.to_parent": ("К основному диалогу", "To the main conversation"),
     "chat.sources": ("Источники", "Sources"),
     "chat.page": ("стр. {n}", "p. {n}"),

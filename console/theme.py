@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from nicegui import ui
 
@@ -86,9 +87,11 @@ def text(content: str, classes: str = "", tag: str = "div") -> ui.label:
     return element
 
 
-def icon_button(icon: str, label: str, on_click: object = None, classes: str = "quiet") -> ui.button:
+def icon_button(icon: str, label: str, on_click: Callable[[], Any] | None = None, classes: str = "quiet") -> ui.button:
     """A button that shows an icon only; `label` is what it is called."""
-    button = ui.button(icon=icon, on_click=on_click, color=None).props(f'flat round dense aria-label="{_attribute(label)}"')  # type: ignore[arg-type]
+    button = ui.button(icon=icon, on_click=on_click, color=None).props(
+        f'flat round dense aria-label="{_attribute(label)}"'
+    )
     return button.classes(classes).tooltip(label)
 
 

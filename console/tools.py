@@ -58,8 +58,8 @@ class ToolsPage:
             if error.status in (403, 404, 405):
                 return []
             raise
-        rows = told.get("servers", told.get("items", [])) if isinstance(told, dict) else told
-        return [dict(row) for row in rows]
+        rows = (told.get("servers") or told.get("items") or []) if isinstance(told, dict) else told
+        return [dict(row) for row in rows or []]
 
     def _tool(self, tool: Mapping[str, Any]) -> None:
         t = self._context.t
@@ -103,7 +103,11 @@ class ToolsPage:
                 text(str(provider["reason"]), "faint small mono anywhere")
                 return
             if breaker["failures"]:
-                retry = f" · {t('health.retry', at=self._context.moment(breaker['retry_at']))}" if breaker["retry_at"] else ""
+                retry = (
+                    f" · {t('health.retry', at=self._context.moment(breaker['retry_at']))}"
+                    if breaker["retry_at"]
+                    else ""
+                )
                 text(t("health.failures", n=breaker["failures"]) + retry, "small muted")
             for model in provider["models"][:SHOWN_MODELS]:
                 self._model(model, model["name"] == provider["default_model"])
@@ -134,7 +138,11 @@ class ToolsPage:
                 facts.append(t("models.first_token", ms=model["first_token_ms"]))
             if price is not None and (price["prompt_micro_usd"] or price["completion_micro_usd"]):
                 facts.append(
-                    t("models.price", prompt=_dollars(price["prompt_micro_usd"]), completion=_dollars(price["completion_micro_usd"]))
+                    t(
+                        "models.price",
+                        prompt=_dollars(price["prompt_micro_usd"]),
+                        completion=_dollars(price["completion_micro_usd"]),
+                    )
                 )
             text(" · ".join(facts), "faint small")
 

@@ -62,7 +62,14 @@ class TurnView:
         self._part("who", (turn.status, tuple(turn.agents), self._at_work()), self._who, self._draw_who)
         steps = tuple(_state(step) for step in turn.steps)
         self._part("steps", steps, self._steps, self._draw_steps)
-        notices = (turn.status, turn.stop_reason, turn.resumes_at, len(turn.retractions), bool(turn.text), turn.provider)
+        notices = (
+            turn.status,
+            turn.stop_reason,
+            turn.resumes_at,
+            len(turn.retractions),
+            bool(turn.text),
+            turn.provider,
+        )
         self._part("notices", notices, self._notices, self._draw_notices)
         self._draw_answer()
         self._part("decisions", (turn.status, len(turn.interrupts)), self._decisions, self._draw_decisions)
@@ -208,8 +215,12 @@ class Decision:
             self._given = given
             self._field = ui.textarea(t("approval.arguments"), value=given).props("outlined autogrow").classes("mono")
             with box("row-line"):
-                ui.button(t("approval.approve"), on_click=self._approve, color=None).props("flat no-caps").classes("solid")
-                ui.button(t("approval.reject"), on_click=self._reject, color=None).props("flat no-caps").classes("outline")
+                ui.button(t("approval.approve"), on_click=self._approve, color=None).props("flat no-caps").classes(
+                    "solid"
+                )
+                ui.button(t("approval.reject"), on_click=self._reject, color=None).props("flat no-caps").classes(
+                    "outline"
+                )
 
     async def _approve(self) -> None:
         if self._field.value == self._given:

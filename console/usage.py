@@ -109,7 +109,11 @@ class UsagePage:
             ("usage.calls", self._number(totals["calls"]), ""),
             ("usage.prompt", self._number(totals["prompt"]), "" if totals["exact"] else t("usage.estimated")),
             ("usage.completion", self._number(totals["completion"]), ""),
-            ("usage.cost", "—" if cost is None else f"${cost / 1_000_000:.2f}", t("usage.cost_unknown") if cost is None else ""),
+            (
+                "usage.cost",
+                "—" if cost is None else f"${cost / 1_000_000:.2f}",
+                t("usage.cost_unknown") if cost is None else "",
+            ),
         )
         with box("stats"):
             for key, value, remark in facts:
@@ -142,7 +146,12 @@ class UsagePage:
                     "tooltip": {"trigger": "axis"},
                     "legend": {"bottom": 0, "textStyle": {"color": _GREY}, "icon": "circle"},
                     "grid": {"left": 8, "right": 8, "top": 14, "bottom": 34, "containLabel": True},
-                    "xAxis": {"type": "category", "data": [f"{day[8:]}.{day[5:7]}" for day in days], **axis, "axisTick": {"show": False}},
+                    "xAxis": {
+                        "type": "category",
+                        "data": [f"{day[8:]}.{day[5:7]}" for day in days],
+                        **axis,
+                        "axisTick": {"show": False},
+                    },
                     "yAxis": {"type": "value", **axis, "splitLine": {"lineStyle": {"color": _GREY, "opacity": 0.2}}},
                     "series": series,
                 }

@@ -1,0 +1,168 @@
+"""What a person does first on the other pages, through the simulated browser."""
+
+from __future__ import annotations
+
+import pytest
+from nicegui import ui
+from nicegui.elements.upload_files import SmallFileUpload
+from nicegui.testing import User
+
+from tests.console.conftest import CONTRACT, answered, ask, count, seen, shown, sign_in, signed_in
+from tests.serving import Served
+
+PAGES = ["/", "/documents", "/notes", "/tools", "/usage", "/graph"]
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_every_page_opens_and_names_itself(ann: User, path: str) -> None:
+    await ann.open(path)
+    await ann.should_see(marker="heading")
+    await ann.should_see(marker="account")
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_nobody_sees_a_page_without_signing_in(visitor: User, path: str) -> None:
+    answer = await visitor.http_client.get(path)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+
+
+async def test_a_bad_token_is_told_apart_and_not_kept(visitor: User, server: Served) -> None:
+    for token, said in (
+        ("", "Enter a token"),
+        ("what is this", "This is not a token"),
+        (server.token()[:-6] + "AAAAAA", "signature is wrong"),
+        ("x" * 5000, "too long"),
+    ):
+        target = await sign_in(visitor, token)
+        assert target.startswith("/sign-in?error=")
+        await visitor.open(target)
+        await visitor.should_see(said)
+        assert (await visitor.http_client.get("/")).status_code == 303
+
+
+async def test_a_form_of_another_site_signs_nobody_in(visitor: User, server: Served) -> None:
+    headers = {"origin": "https://elsewhere.example", "sec-fetch-site": "cross-site"}
+    answer = await visitor.http_client.post("/session", data={"token": server.token()}, headers=headers)
+    assert answer.status_code == 403
+
+
+async def test_signing_out_ends_the_session(ann: User) -> None:
+    assert (await ann.http_client.get("/notes")).status_code == 200
+    assert (await ann.http_client.post("/session/end")).headers["location"] == "/sign-in"
+    assert (await ann.http_client.get("/notes")).status_code == 303
+
+
+async def test_language_and_appearance_are_chosen_and_kept(ann: User) -> None:
+    await ann.open("/documents")
+    await ann.should_see("Documents")
+    answer = await ann.http_client.get("/preferences?language=ru&theme=dark&back=/documents")
+    assert answer.headers["location"] == "/documents"
+    await ann.open("/documents")
+    await ann.should_see("По этим документам агенты отвечают")
+    assert ann.client is not None
+    with ann.client:
+        assert [one.value for one in ann.find(ui.dark_mode).elements] == [True]
+
+
+@pytest.mark.parametrize("back", ["https://elsewhere.example/", "//elsewhere.example", "/\\elsewhere.example"])
+async def test_preferences_lead_nowhere_else(ann: User, back: str) -> None:
+    answer = await ann.http_client.get("/preferences", params={"language": "en", "back": back})
+    assert answer.headers["location"] == "/"
+
+
+async def test_a_document_is_uploaded_and_read(ann: User, server: Served) -> None:
+    await ann.open("/documents")
+    upload = next(iter(ann.find(ui.upload).elements))
+    assert ann.client is not None
+    ann.find(marker="local-only").click()
+    with ann.client:
+        await upload.handle_uploads([SmallFileUpload("supply-contract.md", "text/markdown", CONTRACT.encode())])
+    await ann.should_see("“supply-contract.md” is uploaded", retries=50)
+    await seen(lambda: any("ready" in one for one in shown(ann, "document")), "the document, read")
+    assert "local_only" in shown(ann, "document")[0]
+
+
+async def test_a_document_that_cannot_be_read_says_why(ann: User) -> None:
+    await ann.open("/documents")
+    upload = next(iter(ann.find(ui.upload).elements))
+    assert ann.client is not None
+    with ann.client:
+        await upload.handle_uploads([SmallFileUpload("broken.pdf", "application/pdf", b"%PDF-1.4 not really")])
+    await seen(lambda: any("failed" in one for one in shown(ann, "document")), "the failure")
+
+
+async def test_members_read_documents_and_notes_only(visitor: User, server: Served, contract: str) -> None:
+    user = await signed_in(server, visitor, "member", "kim")
+    await user.open("/documents")
+    await user.should_see("Managers upload and change documents.")
+    await user.should_not_see(marker="upload")
+    await user.should_see("supply-contract")
+    await user.open("/notes")
+    await user.should_not_see(marker="note-add")
+
+
+async def test_a_note_is_added_once(ann: User) -> None:
+    await ann.open("/notes")
+    ann.find(marker="note-text").type("Our fiscal year starts in April.")
+    ann.find(marker="note-add").click()
+    await seen(lambda: count(ann, marker="note") == 1, "the note")
+    ann.find(marker="note-text").type("our fiscal year starts in april")
+    ann.find(marker="note-add").click()
+    await ann.should_see("This fact is already known.", retries=30)
+    assert count(ann, marker="note") == 1
+
+
+async def test_tools_and_models_show_their_health(ann: User) -> None:
+    await ann.open("/tools")
+    assert any("search_documents" in one and "available" in one for one in shown(ann, "tool"))
+    providers = shown(ann, "provider")
+    assert "extractive" in providers[0], "usable ones come first"
+    assert any("OPENAI_API_KEY" in one for one in providers), "what is missing is named"
+
+
+async def test_usage_is_drawn_with_the_limits(ann: User, contract: str) -> None:
+    await ann.open("/usage")
+    await ann.should_see("There were no calls in this time.")
+    await ann.open("/")
+    await ask(ann)
+    await answered(ann)
+    await ann.open("/usage")
+    await ann.should_see(marker="usage-chart")
+    assert "2,000,000" in " ".join(shown(ann, "limit"))
+    await ann.should_see("extractive")
+
+
+async def test_the_graph_shows_which_way_an_answer_took(ann: User, server: Served, contract: str) -> None:
+    await ann.open("/graph")
+    await ann.should_see("Choose a conversation")
+    assert "with-path" not in shown(ann, "graph-picture")[0]
+    await ann.open("/")
+    await ask(ann)
+    await answered(ann)
+    (thread,) = await server.sdk().threads.search()
+    await ann.open(f"/graph?thread={thread['thread_id']}")
+    picture = shown(ann, "graph-picture")[0]
+    assert "with-path" in picture
+    assert 'class="taken"' in picture
+    steps = shown(ann, "graph-step")
+    assert any("model" in one and "tokens" in one for one in steps)
+    assert any("Legal" in one for one in steps)
+    assert "success" in shown(ann, "graph-total")[0]
+    ann.find(marker="graph-step").click()
+
+
+async def test_conversations_are_found_renamed_and_put_away(ann: User, server: Served) -> None:
+    client = server.sdk()
+    first = await client.threads.create(metadata={"title": "About pumps"})
+    await client.threads.create(metadata={"title": "About fans"})
+    await ann.open("/")
+    await ann.should_see("About pumps", retries=30)
+    ann.find(marker="thread-search").type("fans")
+    await ann.should_not_see("About pumps", retries=30)
+    await ann.should_see("About fans")
+    await client.threads.update(first["thread_id"], metadata={"archived": True})
+    await ann.open("/")
+    await ann.should_see("About fans", retries=30)
+    await ann.should_not_see("About pumps")
+    ann.find("Archived").click()
+    await ann.should_see("About pumps", retries=30)
