@@ -1,4 +1,4 @@
-"""The console's pages under one address, and how a server takes them in."""
+"""The console's application and its pages."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
+from nicegui import Client, ui
 from nicegui import app as pages
-from nicegui import ui
 
 from console import session
 from console.agents import Agents
@@ -16,35 +16,27 @@ from console.api import Api, ApiError, open_http
 from console.chat import Chat, heading
 from console.context import Context
 from console.documents import DocumentsPage
-from console.frame import frame
+from console.frame import brand, frame
 from console.graph import GraphPage
 from console.notes import NotesPage
 from console.session import COOKIE, preferences_of, visitor_of
 from console.sign_in import sign_in_page
 from console.texts import words
-from console.theme import FAVICON, box, text
+from console.theme import FAVICON, box, dress, text
 from console.tools import ToolsPage
 from console.usage import UsagePage
 
-MOUNT = "/console"
 
-
-def mount(app: FastAPI, url: str, secret: str) -> None:
-    """Serve the console of the server at `url` under /console of `app`; `/` leads there.
-
-    `secret` signs the sessions: the same on every replica. Once in a process: NiceGUI has one application.
-    """
+def create_console(url: str, secret: str, path: str) -> FastAPI:
+    """The console of the server at `url`, to be mounted at `path`. Once in a process: NiceGUI has one application."""
     http = open_http(url)
     register(http)
+    session.guard(pages)
+    pages.add_exception_handler(404, _missing)
     pages.on_shutdown(http.aclose)
-
-    @app.get("/", include_in_schema=False)
-    async def root() -> Response:
-        return RedirectResponse(f"{MOUNT}/", 307)
-
+    host = FastAPI(openapi_url=None)
     ui.run_with(
-        app,
-        mount_path=MOUNT,
+        host,
         title="Consilium",
         favicon=FAVICON,
         dark=None,
@@ -53,8 +45,9 @@ def mount(app: FastAPI, url: str, secret: str) -> None:
         show_welcome_message=False,
         storage_secret=secret,
         # Until the browser is closed, and never for the API's own addresses.
-        session_middleware_kwargs={"session_cookie": COOKIE, "path": MOUNT, "max_age": None, "same_site": "lax"},
+        session_middleware_kwargs={"session_cookie": COOKIE, "path": path, "max_age": None, "same_site": "lax"},
     )
+    return host
 
 
 def register(http: httpx.AsyncClient) -> None:
@@ -146,6 +139,22 @@ async def _chat(request: Request, http: httpx.AsyncClient, thread_id: str | None
     with frame(context, "chat", heading(context, thread), path=_path(request), thread_id=thread_id) as conversations:
         await Chat(context, agents, conversations, thread_id).open()
     return None
+
+
+async def _missing(request: Request, error: Exception) -> Response:
+    """Any other address."""
+    if "/_nicegui" in request.url.path:
+        return Response(status_code=404)
+    preferences = preferences_of(request)
+    t = words(preferences.language)
+    with Client(ui.page(""), request=request) as client:
+        dress(preferences)
+        ui.page_title(t("not_found.title"))
+        with box("gate", "main"), box("gate-card"):
+            brand(t("app"))
+            text(t("not_found.title"), tag="h1")
+            ui.link(t("nav.chat"), "/")
+    return client.build_response(request, 404)
 
 
 def _failed(context: Context, error: ApiError) -> None:

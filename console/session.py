@@ -12,6 +12,7 @@ from urllib.parse import urlencode, urlsplit
 import httpx
 from fastapi import FastAPI, Form, Request
 from fastapi.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.api import Api, ApiError
 from console.texts import LANGUAGES, Language, chosen_language
@@ -24,6 +25,11 @@ MAX_TOKEN_CHARS: Final = 2600
 COOKIE: Final = "consilium_session"
 _LANGUAGE, _THEME = "consilium_language", "consilium_theme"
 _YEAR: Final = 365 * 24 * 3600
+_GUARDS: Final = [
+    (b"x-frame-options", b"DENY"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+]
 _REASONS: Final = {
     "expired": "expired",
     "malformed": "malformed",
@@ -117,6 +123,24 @@ def install(app: FastAPI, http: httpx.AsyncClient) -> None:
             if value in known:
                 response.set_cookie(name, value, max_age=_YEAR, path=_root(request) or "/", samesite="lax")
         return response
+
+
+def guard(app: FastAPI) -> None:
+    """Keep the pages out of other sites' frames and their addresses out of other sites' logs."""
+    app.add_middleware(_Guard)
+
+
+class _Guard:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *_GUARDS]}
+            await send(message)
+
+        await self._app(scope, receive, guarded if scope["type"] == "http" else send)
 
 
 def _why(refused: ApiError) -> dict[str, str]:

@@ -236,8 +236,8 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "documents.drop": ("Перетащите файлы сюда или выберите", "Drop files here, or choose them"),
     "documents.kinds": (
-        "PDF, DOCX, XLSX, HTML, Markdown, TXT · до {size}",
-        "PDF, DOCX, XLSX, HTML, Markdown, TXT · up to {size}",
+        "PDF, DOCX, HTML, Markdown, TXT, CSV · до {size}",
+        "PDF, DOCX, HTML, Markdown, TXT, CSV · up to {size}",
     ),
     "documents.local_only": ("Не покидает контур (local_only)", "Must not leave the premises (local_only)"),
     "documents.local_only_help": (

@@ -129,7 +129,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
 
 def _add_console(app: FastAPI, settings: Settings) -> None:
     """The web console, which calls this server by its address as any client does."""
-    from console.app import mount
+    from console.mounting import mount
     from server.auth import signing_secret
 
     # Replicas that share the tokens' secret share the sessions, too.
