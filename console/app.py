@@ -136,8 +136,8 @@ async def _chat(request: Request, http: httpx.AsyncClient, thread_id: str | None
         with frame(context, "chat", context.t("nav.chat"), path=_path(request)):
             _failed(context, error)
         return None
-    with frame(context, "chat", heading(context, thread), path=_path(request), thread_id=thread_id) as conversations:
-        await Chat(context, agents, conversations, thread_id).open()
+    with frame(context, "chat", heading(context, thread), path=_path(request), thread_id=thread_id) as around:
+        await Chat(context, agents, around, thread_id).open()
     return None
 
 

@@ -15,7 +15,8 @@ from nicegui.events import GenericEventArguments
 from console.agents import Agents
 from console.api import ApiError
 from console.context import Context
-from console.conversations import Conversations, first_title, title_of
+from console.conversations import first_title, title_of
+from console.frame import Frame
 from console.theme import box, icon_button, text
 from console.transcript import Turn, turns_of
 from console.turn_view import TurnView
@@ -30,8 +31,8 @@ _ENTER: Final = "(e) => { if (e.shiftKey || e.isComposing) return; e.preventDefa
 class Chat:
     """One open conversation. Without `thread_id` it comes into being with the first question."""
 
-    def __init__(self, context: Context, agents: Agents, conversations: Conversations, thread_id: str | None) -> None:
-        self._context, self._agents, self._conversations = context, agents, conversations
+    def __init__(self, context: Context, agents: Agents, around: Frame, thread_id: str | None) -> None:
+        self._context, self._agents, self._frame = context, agents, around
         self.thread_id = thread_id
         self._views: list[TurnView] = []
         self._following: asyncio.Task[None] | None = None
@@ -141,10 +142,11 @@ class Chat:
         thread = await self._context.api.call("POST", "/threads", json={"metadata": {"title": title}})
         self.thread_id = str(thread["thread_id"])
         self._greeting.delete()
-        self._conversations.current = self.thread_id
+        self._frame.conversations.current = self.thread_id
         ui.navigate.history.replace(f"/chat/{self.thread_id}")
+        self._frame.heading.set_text(title)
         ui.page_title(f"{title} · {self._context.t('app')}")
-        await self._conversations.show()
+        await self._frame.conversations.show()
 
     async def _retry(self) -> None:
         """Answer the newest question anew, from where it came in."""
@@ -206,7 +208,7 @@ class Chat:
         with self._column:
             view.update()
             self._working(False)
-        await self._conversations.show()
+        await self._frame.conversations.show()
 
     def _working(self, working: bool) -> None:
         self._send.set_visibility(not working)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from nicegui import ui
@@ -27,16 +28,23 @@ PAGES = (
 _NAMES = {"ru": "Русский", "en": "English"}
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What of the frame a page may change."""
+
+    conversations: Conversations
+    heading: ui.label
+
+
 @contextmanager
-def frame(
-    context: Context, here: str, title: str, *, path: str, thread_id: str | None = None
-) -> Iterator[Conversations]:
+def frame(context: Context, here: str, title: str, *, path: str, thread_id: str | None = None) -> Iterator[Frame]:
     """The frame of the page `here` (one of PAGES); what is built inside is its content. `path` is its address."""
     t = context.t
     dress(context.preferences)
     ui.page_title(f"{title} · {t('app')}" if title != t("app") else title)
     with (
-        ui.left_drawer(top_corner=True, bottom_corner=True)
+        # The browser decides whether it is open, by its width; asking it would cost a wait.
+        ui.left_drawer(value=False, top_corner=True, bottom_corner=True)
         .props("width=276 breakpoint=1023 show-if-above")
         .classes("side") as drawer
     ):
@@ -48,7 +56,7 @@ def frame(
         ).classes("outline").mark("new-conversation")
         conversations = Conversations(context, thread_id)
     with ui.header(elevated=False).classes("head"):
-        icon_button("menu", t("menu.open"), drawer.toggle, "quiet only-narrow")
+        icon_button("menu", t("menu.open"), lambda: drawer.run_method("toggle"), "quiet only-narrow")
         heading = text(title, "one-line grow", "h1")
         heading.mark("heading")
         _account(context, path)
@@ -56,7 +64,7 @@ def frame(
     ui.skip_link(t("skip"), target=content)
     ui.keyboard(on_key=lambda event: _key(context, event, conversations))
     with content:
-        yield conversations
+        yield Frame(conversations, heading)
     # Last: a timer lets the page go out to the browser, and until then it may still turn out to be another.
     ui.timer(0.01, conversations.show, once=True)
 
