@@ -68,6 +68,8 @@ class Chat:
         at_work = next((run for run in runs if run["status"] in ("pending", "running")), None)
         if at_work is not None and turns and turns[-1].answer is None:
             turns.pop()
+        if turns and at_work is None and (asked := _interrupts(thread)):
+            turns[-1].status, turns[-1].interrupts = "waiting", asked
         with self._column:
             for turn in turns:
                 self._views.append(self._view(turn))
@@ -165,7 +167,7 @@ class Chat:
             self._follow(Turn(question), stream)
 
     async def _decide(self, answer: Any) -> None:
-        """Go on with a run that waits for a person."""
+        """Go on with a run that waits for a person; what else waits goes on waiting."""
         if self._following is not None:
             return
         view = self._views[-1]
@@ -223,6 +225,11 @@ class Chat:
 def heading(context: Context, thread: dict[str, Any] | None) -> str:
     """The page's title."""
     return context.t("nav.chat") if thread is None else title_of(thread, context.t)
+
+
+def _interrupts(thread: dict[str, Any]) -> list[Any]:
+    """What the conversation waits for, of all its tasks."""
+    return [one for several in (thread.get("interrupts") or {}).values() for one in several]
 
 
 def _asked(run: dict[str, Any]) -> list[str]:

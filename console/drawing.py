@@ -14,14 +14,19 @@ _STYLE: Final = re.compile(r"<style>.*?</style>", re.S)
 _BADGE_HEIGHT: Final = 16.0
 
 
-def draw(picture: str, path: Path | None, badges: Mapping[str, str], chosen: str | None = None) -> str:
+def draw(
+    picture: str, path: Path | None, badges: Mapping[str, str], chosen: str | None = None, *, scale: float | None = None
+) -> str:
     """The picture without its own style, nodes and edges of the path marked, a badge at each node that has one.
 
-    `chosen` is a node to be pointed out. Raises xml.etree.ElementTree.ParseError for what is no picture.
+    `chosen` is a node to be pointed out, `scale` the width as a part of what there is room for; None fits it in.
+    Raises xml.etree.ElementTree.ParseError for what is no picture.
     """
     ET.register_namespace("", SVG[1:-1])
     root = ET.fromstring(_STYLE.sub("", picture))  # noqa: S314 - see above
     root.set("class", f"drawing{' with-path' if path is not None and path.steps else ''}")
+    if scale is not None:
+        root.set("style", f"width:{scale * 100:.0f}%;max-width:none")
     if path is not None:
         _mark_edges(root, path)
         _mark_nodes(root, path.visits, badges, chosen)

@@ -181,9 +181,8 @@ class GraphPage:
 
     def _redraw(self) -> None:
         visits = self._path.visits if self._path is not None else {}
-        self._canvas.set_content(
-            draw(self._picture, self._path, {node: self._badge(steps) for node, steps in visits.items()}, self._chosen)
-        )
+        badges = {node: self._badge(steps) for node, steps in visits.items()}
+        self._canvas.set_content(draw(self._picture, self._path, badges, self._chosen, scale=self._scale))
 
     def _badge(self, steps: list[Step]) -> str:
         t = self._context.t
@@ -195,8 +194,7 @@ class GraphPage:
 
     def _zoom(self, factor: float | None) -> None:
         self._scale = None if factor is None else min(4.0, max(0.3, (self._scale or 1.0) * factor))
-        width = "max-width:100%" if self._scale is None else f"width:{self._scale * 100:.0f}%;max-width:none"
-        ui.run_javascript(f"document.querySelector('.graph-canvas svg')?.setAttribute('style', '{width}')")
+        self._redraw()
 
     def _duration(self, ms: int) -> str:
         t = self._context.t

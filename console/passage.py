@@ -16,9 +16,10 @@ from console.theme import box, icon_button, text
 
 async def open_passage(context: Context, source: Mapping[str, Any]) -> None:
     """Show where a citation's words stand: in its document, or on the page of the web they are from."""
+    if is_web(source.get("url")):
+        ui.navigate.to(str(source["url"]), new_tab=True)
+        return
     if not source.get("document_id"):
-        if is_web(source.get("url")):
-            ui.navigate.to(str(source["url"]), new_tab=True)
         return
     try:
         found = await context.api.passage(source)

@@ -292,7 +292,6 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "tools.side_effect": ("меняет данные", "changes data"),
     "tools.agents": ("Кому доступен: {agents}", "Used by {agents}"),
     "tools.parameters": ("Параметры", "Parameters"),
-    "tools.servers": ("Серверы MCP", "MCP servers"),
     "tools.default": ("по умолчанию", "default"),
     "health.usable": ("готов", "ready"),
     "health.unusable": ("не настроен", "not configured"),

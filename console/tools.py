@@ -1,4 +1,4 @@
-"""The page of what agents work with: tools and why one is missing, MCP servers, models and how they do."""
+"""The page of what agents work with: tools and why one is missing, models and how they do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any, Final
 from nicegui import ui
 
 from console.agents import Agents
-from console.api import ApiError
 from console.context import Context
 from console.texts import number
 from console.theme import box, text
@@ -20,7 +19,7 @@ SHOWN_MODELS: Final = 4
 
 
 class ToolsPage:
-    """Tools, servers and models with their health."""
+    """Tools and models with their health."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -31,7 +30,6 @@ class ToolsPage:
         self._agents = await Agents.load(context.api, context.preferences.language)
         tools = (await context.api.call("GET", "/v1/tools"))["tools"]
         providers = (await context.api.call("GET", "/v1/providers"))["providers"]
-        servers = await self._servers()
         with box("page"):
             with box("page-head"):
                 text(t("tools.title"), tag="h2")
@@ -40,26 +38,10 @@ class ToolsPage:
             with box("cards"):
                 for tool in tools:
                     self._tool(tool)
-            if servers:
-                text(t("tools.servers"), "section", "h3")
-                with box("cards"):
-                    for server in servers:
-                        self._server(server)
             text(t("tools.models"), "section", "h3")
             with box("cards"):
                 for provider in sorted(providers, key=lambda one: not one["usable"]):
                     self._provider(provider)
-
-    async def _servers(self) -> list[dict[str, Any]]:
-        """The registered MCP servers; none on a server that has no registry or doesn't show it to this visitor."""
-        try:
-            told = await self._context.api.call("GET", "/v1/mcp/servers")
-        except ApiError as error:
-            if error.status in (403, 404, 405):
-                return []
-            raise
-        rows = (told.get("servers") or told.get("items") or []) if isinstance(told, dict) else told
-        return [dict(row) for row in rows or []]
 
     def _tool(self, tool: Mapping[str, Any]) -> None:
         t = self._context.t
@@ -76,19 +58,6 @@ class ToolsPage:
             text(t("tools.agents", agents=", ".join(self._agents.title(one) for one in tool["agents"])), "faint small")
             with ui.expansion(t("tools.parameters")).props("dense").classes("step"):
                 text(json.dumps(tool["parameters"], ensure_ascii=False, indent=2), "code", "pre").props("tabindex=0")
-
-    def _server(self, server: Mapping[str, Any]) -> None:
-        status = str(server.get("status") or server.get("state") or "")
-        with box("card stack").style("gap:8px"):
-            with box("row-line"):
-                text(str(server.get("name") or server.get("server_id")), "grow one-line").style("font-weight:620")
-                good = status in ("ready", "connected", "ok", "healthy")
-                text(status or self._context.t("unknown"), f"chip {'good' if good else 'warn'}", "span")
-            text(str(server.get("url") or server.get("transport") or ""), "mono faint anywhere")
-            reason = server.get("reason") or server.get("error")
-            if reason:
-                said = reason.get("message") if isinstance(reason, dict) else reason
-                text(str(said), "notice warn small")
 
     def _provider(self, provider: Mapping[str, Any]) -> None:
         t, breaker = self._context.t, provider["breaker"]

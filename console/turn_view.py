@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Any
@@ -13,6 +12,7 @@ from nicegui.events import GenericEventArguments
 
 from console.agents import Agents
 from console.context import Context
+from console.decision import Decide, Decision
 from console.passage import open_passage
 from console.step_view import child_step, tool_step
 from console.texts import number
@@ -37,7 +37,7 @@ class TurnView:
         *,
         thread_id: Callable[[], str | None],
         on_retry: Callable[[], Awaitable[None]] | None = None,
-        on_decision: Callable[[Any], Awaitable[None]] | None = None,
+        on_decision: Decide | None = None,
     ) -> None:
         self._context, self._agents, self.turn = context, agents, turn
         self._thread_id, self._on_retry, self._on_decision = thread_id, on_retry, on_decision
@@ -72,7 +72,12 @@ class TurnView:
         )
         self._part("notices", notices, self._notices, self._draw_notices)
         self._draw_answer()
-        self._part("decisions", (turn.status, len(turn.interrupts)), self._decisions, self._draw_decisions)
+        self._part(
+            "decisions",
+            (turn.status, tuple(str(one.get("id")) for one in turn.interrupts)),
+            self._decisions,
+            self._draw_decisions,
+        )
         self._part("sources", (turn.status, len(turn.citations)), self._sources, self._draw_sources)
         self._part("foot", (turn.status, turn.run_id, turn.usage, self._on_retry is None), self._foot, self._draw_foot)
 
@@ -195,46 +200,6 @@ class TurnView:
     def _copy(self) -> None:
         ui.clipboard.write(self.turn.text)
         ui.notify(self._context.t("copied"), type="positive")
-
-
-class Decision:
-    """An action that waits for a person: its arguments, to be approved, changed or rejected."""
-
-    def __init__(
-        self, context: Context, interrupt: Mapping[str, Any], on_decision: Callable[[Any], Awaitable[None]]
-    ) -> None:
-        self._context, self._decided = context, on_decision
-        t, value = context.t, interrupt.get("value")
-        asked = value if isinstance(value, Mapping) else {"value": value}
-        with box("card stack").mark("approval"):
-            with box("row-line"):
-                ui.icon("gpp_maybe", size="20px").style("color:var(--warn)")
-                text(t("approval.title"), tag="b")
-            text(t("approval.text", name=asked.get("name") or asked.get("tool") or t("unknown")), "muted")
-            given = json.dumps(asked.get("arguments", asked.get("args", value)), ensure_ascii=False, indent=2)
-            self._given = given
-            self._field = ui.textarea(t("approval.arguments"), value=given).props("outlined autogrow").classes("mono")
-            with box("row-line"):
-                ui.button(t("approval.approve"), on_click=self._approve, color=None).props("flat no-caps").classes(
-                    "solid"
-                )
-                ui.button(t("approval.reject"), on_click=self._reject, color=None).props("flat no-caps").classes(
-                    "outline"
-                )
-
-    async def _approve(self) -> None:
-        if self._field.value == self._given:
-            await self._decided({"type": "approve"})
-            return
-        try:
-            arguments = json.loads(self._field.value)
-        except ValueError as wrong:
-            ui.notify(self._context.t("approval.not_json", message=wrong), type="warning")
-            return
-        await self._decided({"type": "edit", "arguments": arguments})
-
-    async def _reject(self) -> None:
-        await self._decided({"type": "reject"})
 
 
 _STOPS = frozenset(

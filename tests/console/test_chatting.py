@@ -172,3 +172,12 @@ class TestWithAModel:
         await ask(ann, "Tell me something.")
         await answered(ann)
         assert count(ann, marker="failure") == 1
+
+
+async def test_a_source_of_the_web_opens_its_page(visitor: User) -> None:
+    from console.passage import is_web
+
+    assert is_web("https://example.org/a")
+    assert not any(
+        is_web(url) for url in ("javascript:alert(1)", "/v1/documents/x", None, "data:text/html,x", "//example.org")
+    )
