@@ -92,7 +92,7 @@ def _context(request: Request, http: httpx.AsyncClient) -> Context | None:
     if visitor is None:
         return None
     preferences = preferences_of(request)
-    return Context(Api(http, visitor.token), visitor, preferences, words(preferences.language))
+    return Context(Api(http, visitor.token), visitor, preferences, words(preferences.language), ui.context.client)
 
 
 def _to_sign_in(request: Request, ended: bool = False) -> Response:

@@ -188,7 +188,8 @@ class Chat:
                 view = self._view(turn)
             self._views.append(view)
         self._working(True)
-        ui.run_javascript("window.consiliumToEnd?.()")
+        with self._column:
+            ui.run_javascript("window.consiliumToEnd?.()")
         self._following = background_tasks.create(self._read(view, parts), name="follow a run")
 
     async def _read(self, view: TurnView, parts: AsyncGenerator[StreamPart, None]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from nicegui import ui
+from nicegui import Client, ui
 
 from console.api import Api, ApiError
 from console.session import Preferences, Visitor
@@ -23,6 +23,8 @@ class Context:
     visitor: Visitor
     preferences: Preferences
     t: Words
+    client: Client
+    """The page itself, which stays when the element goes that a handler belongs to."""
 
     def moment(self, value: str | None) -> str:
         return moment(value, self.preferences.language)
@@ -58,7 +60,8 @@ class Context:
         try:
             yield
         except ApiError as error:
-            if error.status == 401:
-                ui.navigate.to("/sign-in?error=ended")
-            else:
-                ui.notify(self.explain(error), type="negative", close_button=self.t("close"), multi_line=True)
+            with self.client:
+                if error.status == 401:
+                    ui.navigate.to("/sign-in?error=ended")
+                else:
+                    ui.notify(self.explain(error), type="negative", close_button=self.t("close"), multi_line=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ from nicegui import ui
 from console.context import Context
 from console.dialogs import ask_text, confirm
 from console.texts import Words
-from console.theme import box, icon_button, text
+from console.theme import box, icon_button, menu_action, text
 from console.transcript import Child, turns_of
 
 TITLE_CHARS = 60
@@ -78,21 +78,16 @@ class Conversations:
             if here:
                 link.props("aria-current=page")
             with icon_button("more_horiz", t("threads.actions", title=title), classes="quiet tiny"), ui.menu():
-                self._item("edit", t("threads.rename"), lambda: self._rename(thread))
+                menu_action("edit", t("threads.rename"), lambda: self._rename(thread))
                 archived = bool(thread["metadata"].get("archived"))
-                self._item(
+                menu_action(
                     "unarchive" if archived else "archive",
                     t("threads.unarchive" if archived else "threads.archive"),
                     lambda: self._patch(thread, {"archived": not archived}),
                 )
-                self._item("description", t("threads.export_md"), lambda: self._export(thread, "md"))
-                self._item("data_object", t("threads.export_json"), lambda: self._export(thread, "json"))
-                self._item("delete", t("delete"), lambda: self._delete(thread))
-
-    def _item(self, icon: str, label: str, action: Callable[[], Any]) -> None:
-        with ui.menu_item(on_click=action), box("row-line"):
-            ui.icon(icon, size="18px").classes("faint")
-            text(label)
+                menu_action("description", t("threads.export_md"), lambda: self._export(thread, "md"))
+                menu_action("data_object", t("threads.export_json"), lambda: self._export(thread, "json"))
+                menu_action("delete", t("delete"), lambda: self._delete(thread))
 
     async def _rename(self, thread: dict[str, Any]) -> None:
         t = self._context.t
@@ -125,7 +120,7 @@ class Conversations:
             else:
                 content, media_type = as_markdown(whole, self._context.t), "text/markdown"
             name = re.sub(r"[^\w .-]+", "_", title).strip("_ .") or "conversation"
-            ui.download.content(content, f"{name}.{form}", media_type)
+            ui.download.content(content.encode(), f"{name}.{form}", media_type)
 
 
 def title_of(thread: Mapping[str, Any], t: Words) -> str:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from nicegui import ui
 
 from console.texts import Words
 from console.theme import box, text
 
 
+@contextmanager
+def window(*, opened: bool = False) -> Iterator[ui.dialog]:
+    """A dialog of the page itself: what it was opened from, a menu or a row, may go while it is open."""
+    with ui.context.client.content, ui.dialog(value=opened) as dialog:
+        yield dialog
+
+
 async def confirm(t: Words, title: str, content: str, action: str) -> bool:
     """Whether the visitor really wants it."""
-    with ui.dialog() as dialog, box("form").props("role=alertdialog"):
+    with window() as dialog, box("form").props("role=alertdialog"):
         text(title, tag="h2")
         text(content, "muted anywhere")
         with box("end"):
@@ -19,7 +29,7 @@ async def confirm(t: Words, title: str, content: str, action: str) -> bool:
             )
             ui.button(action, on_click=lambda: dialog.submit(True), color=None).props("flat no-caps autofocus").classes(
                 "danger"
-            )
+            ).mark("confirm")
     answer = await dialog
     dialog.delete()
     return bool(answer)
@@ -29,10 +39,10 @@ async def ask_text(
     t: Words, title: str, label: str, value: str, *, limit: int = 200, lines: bool = False, hint: str = ""
 ) -> str | None:
     """A text of at most `limit` characters; None where the visitor thinks better of it. May be empty."""
-    with ui.dialog() as dialog, box("form"):
+    with window() as dialog, box("form"):
         text(title, tag="h2")
         field = (ui.textarea if lines else ui.input)(label, value=value)
-        field.props(f"outlined autofocus maxlength={limit} {'autogrow counter' if lines else ''}")
+        field.mark("dialog-text").props(f"outlined autofocus maxlength={limit} {'autogrow counter' if lines else ''}")
         if hint:
             field.props["hint"] = hint
         if not lines:
@@ -43,7 +53,7 @@ async def ask_text(
             )
             ui.button(t("save"), on_click=lambda: dialog.submit(field.value), color=None).props("flat no-caps").classes(
                 "solid"
-            )
+            ).mark("dialog-save")
     answer = await dialog
     dialog.delete()
     return None if answer is None else str(answer).strip()
@@ -51,7 +61,7 @@ async def ask_text(
 
 def show_keys(t: Words) -> None:
     """The keyboard's shortcuts."""
-    with ui.dialog(value=True) as dialog, box("form"):
+    with window(opened=True) as dialog, box("form"):
         text(t("menu.keys"), tag="h2")
         with box("keys"):
             for key, meaning in (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 from nicegui import ui
@@ -10,10 +9,10 @@ from nicegui.events import UploadEventArguments
 
 from console.api import ApiError
 from console.context import Context
-from console.dialogs import ask_text, confirm
+from console.dialogs import ask_text, confirm, window
 from console.passage import open_text
 from console.texts import size
-from console.theme import box, icon_button, text
+from console.theme import box, icon_button, menu_action, text
 
 MAX_BYTES: Final = 26_214_400
 """What the server takes unless it is configured otherwise; it has the last word."""
@@ -141,16 +140,11 @@ class DocumentsPage:
         t = self._context.t
         with icon_button("more_vert", t("documents.actions", title=row["title"])), ui.menu():
             if row["status"] == "ready":
-                self._item("article", t("documents.open"), lambda: open_text(self._context, row))
+                menu_action("article", t("documents.open"), lambda: open_text(self._context, row))
             if self._context.visitor.manages:
-                self._item("label", t("documents.labels"), lambda: self._label(row))
-                self._item("upload_file", t("documents.next"), lambda: self._replace(row))
-                self._item("delete", t("delete"), lambda: self._delete(row))
-
-    def _item(self, icon: str, label: str, action: Callable[[], Any]) -> None:
-        with ui.menu_item(on_click=action), box("row-line"):
-            ui.icon(icon, size="18px").classes("faint")
-            text(label)
+                menu_action("label", t("documents.labels"), lambda: self._label(row))
+                menu_action("upload_file", t("documents.next"), lambda: self._replace(row))
+                menu_action("delete", t("delete"), lambda: self._delete(row))
 
     async def _label(self, row: dict[str, Any]) -> None:
         t = self._context.t
@@ -172,7 +166,7 @@ class DocumentsPage:
             dialog.close()
             await self._send(event, row["document_id"])
 
-        with self._list, ui.dialog(value=True) as dialog, box("form"):
+        with window(opened=True) as dialog, box("form"):
             text(t("documents.next"), tag="h2")
             text(str(row["title"]), "muted anywhere")
             upload = ui.upload(auto_upload=True, max_file_size=MAX_BYTES, label=t("documents.drop"), on_upload=sent)

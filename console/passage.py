@@ -11,6 +11,7 @@ from nicegui import ui
 
 from console.api import ApiError
 from console.context import Context
+from console.dialogs import window
 from console.theme import box, icon_button, text
 
 
@@ -60,7 +61,7 @@ class _Window:
         self._context, self._found = context, found
         t = context.t
         with (
-            ui.dialog(value=True) as self._dialog,
+            window(opened=True) as self._dialog,
             box("passage").props(f'role=dialog aria-label="{t("passage.title")}"'),
         ):
             with box("passage-head"):
@@ -92,10 +93,9 @@ class _Window:
         mark = f'<mark id="passage-mark">{escape(marked)}</mark>' if marked else ""
         self._text.set_content(f"{escape(before)}{mark}{escape(after)}")
         if marked:
-            ui.timer(
-                0.15,
-                lambda: ui.run_javascript("document.getElementById('passage-mark')?.scrollIntoView({block: 'center'})"),
-                once=True,
+            # once the window stands there
+            ui.run_javascript(
+                "setTimeout(() => document.getElementById('passage-mark')?.scrollIntoView({block: 'center'}), 250)"
             )
 
     async def _show_all(self) -> None:

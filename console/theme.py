@@ -95,5 +95,12 @@ def icon_button(icon: str, label: str, on_click: Callable[[], Any] | None = None
     return button.classes(classes).tooltip(label)
 
 
+def menu_action(icon: str, label: str, action: Callable[[], Any]) -> None:
+    """An entry of the menu that is being built."""
+    with ui.menu_item(on_click=action).mark(f"action-{icon}"), box("row-line"):
+        ui.icon(icon, size="18px").classes("faint")
+        text(label)
+
+
 def _attribute(value: str) -> str:
     return value.replace("\\", "").replace('"', "”")

@@ -66,10 +66,11 @@ async def test_a_card_gives_the_decision(
         given.append(answer)
 
     async with open_http("http://127.0.0.1:9") as http:
-        context = Context(Api(http, ""), Visitor("", "ann", "acme", ()), Preferences("en", "light"), words("en"))
+        ann = Visitor("", "ann", "acme", ())
 
         @ui.page("/decision")
         def page() -> None:
+            context = Context(Api(http, ""), ann, Preferences("en", "light"), words("en"), ui.context.client)
             Decision(context, interrupt, decide)
 
         await visitor.open("/decision")

@@ -166,3 +166,44 @@ async def test_conversations_are_found_renamed_and_put_away(ann: User, server: S
     await ann.should_not_see("About pumps")
     ann.find("Archived").click()
     await ann.should_see("About pumps", retries=30)
+
+
+async def test_a_conversation_is_renamed_and_deleted_from_its_menu(ann: User, server: Served) -> None:
+    thread = await server.sdk().threads.create(metadata={"title": "About pumps"})
+    await ann.open("/")
+    await ann.should_see("About pumps", retries=30)
+    ann.find(marker="action-edit").click()
+    await ann.should_see(marker="dialog-text", retries=30)
+    ann.find(marker="dialog-text").clear().type("Pumps and fans")
+    ann.find(marker="dialog-save").click()
+    await ann.should_see("Pumps and fans", retries=30)
+    assert (await server.sdk().threads.get(thread["thread_id"]))["metadata"]["title"] == "Pumps and fans"
+    ann.find(marker="action-delete").click()
+    await ann.should_see(marker="confirm", retries=30)
+    ann.find(marker="confirm").click()
+    await ann.should_see("Your conversations will be here.", retries=30)
+    assert await server.sdk().threads.search() == []
+
+
+async def test_a_conversation_is_taken_along(ann: User, server: Served, contract: str) -> None:
+    await ann.open("/")
+    await ask(ann)
+    await answered(ann)
+    await ann.should_see("Download as Markdown", retries=30)
+    ann.find(marker="action-description").click()
+    answer = await ann.download.next()
+    assert "0.1 %" in answer.text
+    assert "### Sources" in answer.text
+
+
+async def test_a_document_is_labelled_and_deleted(ann: User, server: Served, contract: str) -> None:
+    await ann.open("/documents")
+    ann.find(marker="action-label").click()
+    await ann.should_see(marker="dialog-text", retries=30)
+    ann.find(marker="dialog-text").type("local_only, legal")
+    ann.find(marker="dialog-save").click()
+    await seen(lambda: "local_only" in shown(ann, "document")[0], "the label")
+    ann.find(marker="action-delete").click()
+    await ann.should_see(marker="confirm", retries=30)
+    ann.find(marker="confirm").click()
+    await ann.should_see("No documents yet", retries=30)
