@@ -24,6 +24,7 @@ NO_DATA = {
     "/assistants/{assistant_id}": "assistants belong to the release, not to an organisation",
     "/assistants/{assistant_id}/versions": "as above",
     "/assistants/{assistant_id}/graph": "as above",
+    "/assistants/{assistant_id}/drawing": "as above",
     "/assistants/{assistant_id}/schemas": "as above",
     "/assistants/{assistant_id}/subgraphs": "as above",
     "/assistants/{assistant_id}/subgraphs/{namespace}": "as above",
