@@ -8,20 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import tempfile
 import time
 import uuid
 from dataclasses import dataclass, field
-from datetime import timedelta
-from pathlib import Path
 
 import httpx
 import psycopg
 
-from bench.processes import free_port, process
-from domain.settings import load_settings
-from server.auth import issue_token
-from storage import embedded
+from bench.product import serving
 
 OLD, YOUNG, LAST = 490, 4, 15
 """Turns before the measurement, of the long conversation and of a young one; the last turn a young one is measured at."""
@@ -94,29 +88,8 @@ async def converse(url: str, token: str, owner: str) -> tuple[Talk, list[Talk]]:
 
 def run() -> list[tuple[str, bool, str]]:
     """The target lines, as (name, reached, figures)."""
-    with tempfile.TemporaryDirectory(prefix="consilium-bench-", ignore_cleanup_errors=True) as folder:
-        home = Path(folder)
-        home.chmod(0o755)
-        server = embedded.start(home / "postgres")
-        owner = embedded.ensure_database(server, "product")
-        model, product = free_port(), free_port()
-        environ = {
-            "OPENAI_BASE_URL": f"http://127.0.0.1:{model}/v1",
-            "DATABASE_URL": owner,
-            "CONSILIUM_DATABASE_APP_URL": embedded.application_dsn(owner, user="consilium_app"),
-            "CONSILIUM_DATA_DIR": str(home),
-            "CONSILIUM_PORT": str(product),
-            "CONSILIUM_LOG_LEVEL": "error",
-            "CONSILIUM_DAILY_TOKENS": "null",
-        }
-        with (
-            process(["-m", "tests.upstream.server", "--port", str(model)], f"http://127.0.0.1:{model}/v1/models"),
-            process(["-m", "server.cli", "serve"], f"http://127.0.0.1:{product}/ok", **environ),
-        ):
-            settings = load_settings({name: environ[name] for name in ("CONSILIUM_DATA_DIR", "DATABASE_URL")})
-            token = issue_token(settings, "bench", "bench", ["member"], timedelta(hours=1))
-            old, young = asyncio.run(converse(f"http://127.0.0.1:{product}", token, owner))
-        server.cleanup()
+    with serving() as product:
+        old, young = asyncio.run(converse(product.url, product.token, product.owner_dsn))
     return report(old, young)
 
 

@@ -8,18 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import tempfile
 import time
 from dataclasses import dataclass, field
-from datetime import timedelta
-from pathlib import Path
 
 import httpx
 
-from bench.processes import free_port, process
-from domain.settings import load_settings
-from server.auth import issue_token
-from storage import embedded
+from bench.product import serving
 
 ROUNDS, SINGLE, AT_ONCE, REQUESTS = 5, 30, 16, 160
 PAUSE_SECONDS = 0.02
@@ -81,33 +75,12 @@ async def measure(side: Side) -> None:
 
 def run() -> list[tuple[str, bool, str]]:
     """The target lines, as (name, reached, figures)."""
-    with tempfile.TemporaryDirectory(prefix="consilium-bench-", ignore_cleanup_errors=True) as folder:
-        home = Path(folder)
-        home.chmod(0o755)
-        server = embedded.start(home / "postgres")
-        owner = embedded.ensure_database(server, "product")
-        model, product = free_port(), free_port()
-        environ = {
-            "OPENAI_BASE_URL": f"http://127.0.0.1:{model}/v1",
-            "DATABASE_URL": owner,
-            "CONSILIUM_DATABASE_APP_URL": embedded.application_dsn(owner, user="consilium_app"),
-            "CONSILIUM_DATA_DIR": str(home),
-            "CONSILIUM_PORT": str(product),
-            "CONSILIUM_LOG_LEVEL": "error",
-            "CONSILIUM_DAILY_TOKENS": "null",
-        }
-        with (
-            process(["-m", "tests.upstream.server", "--port", str(model)], f"http://127.0.0.1:{model}/v1/models"),
-            process(["-m", "server.cli", "serve"], f"http://127.0.0.1:{product}/ok", **environ),
-        ):
-            settings = load_settings({name: environ[name] for name in ("CONSILIUM_DATA_DIR", "DATABASE_URL")})
-            token = issue_token(settings, "bench", "bench", ["member"], timedelta(hours=1))
-            alone = Side(f"http://127.0.0.1:{model}/v1/chat/completions", token)
-            through = Side(f"http://127.0.0.1:{product}/v1/chat/completions", token)
-            for _ in range(ROUNDS):
-                for side in (alone, through):
-                    asyncio.run(measure(side))
-        server.cleanup()
+    with serving() as product:
+        alone = Side(f"{product.model_url}/chat/completions", product.token)
+        through = Side(f"{product.url}/v1/chat/completions", product.token)
+        for _ in range(ROUNDS):
+            for side in (alone, through):
+                asyncio.run(measure(side))
     first = [statistics.median(side.first_ms) for side in (through, alone)]
     rate = [statistics.median(side.per_second) for side in (through, alone)]
     over = first[0] - first[1]

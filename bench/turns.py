@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import tempfile
 import time
 import uuid
 from dataclasses import dataclass, field
-from datetime import timedelta
-from pathlib import Path
 
 import httpx
 
 from bench.processes import free_port, process
-from domain.settings import load_settings
-from server.auth import issue_token
-from storage import embedded
+from bench.product import serving
 
 ROUNDS, SINGLE, AT_ONCE, TURNS = 4, 12, 16, 32
 QUESTION = "Tell me something about the weather at sea, please."
@@ -87,39 +82,21 @@ async def measure(target: Target, side: Side) -> None:
 
 def run() -> list[tuple[str, bool, str]]:
     """The target lines, as (name, reached, figures)."""
-    with tempfile.TemporaryDirectory(prefix="consilium-bench-", ignore_cleanup_errors=True) as folder:
-        home = Path(folder)
-        home.chmod(0o755)
-        server = embedded.start(home / "postgres")
-        floor_dsn, owner = embedded.ensure_database(server, "floor"), embedded.ensure_database(server, "product")
-        model, floor, product = free_port(), free_port(), free_port()
+    sides, port = {"floor": Side(), "product": Side()}, free_port()
+    with serving() as product:
         environ = {
-            "OPENAI_BASE_URL": f"http://127.0.0.1:{model}/v1",
-            "DATABASE_URL": owner,
-            "CONSILIUM_DATABASE_APP_URL": embedded.application_dsn(owner, user="consilium_app"),
-            "CONSILIUM_DATA_DIR": str(home),
-            "CONSILIUM_PORT": str(product),
-            "CONSILIUM_LOG_LEVEL": "error",
-            "CONSILIUM_DAILY_TOKENS": "null",
-            "BENCH_DSN": floor_dsn,
-            "BENCH_PORT": str(floor),
+            "OPENAI_BASE_URL": product.model_url,
+            "BENCH_DSN": product.floor_dsn,
+            "BENCH_PORT": str(port),
         }
-        sides = {"floor": Side(), "product": Side()}
-        with (
-            process(["-m", "tests.upstream.server", "--port", str(model)], f"http://127.0.0.1:{model}/v1/models"),
-            process(["-m", "bench.floor"], f"http://127.0.0.1:{floor}/docs", **environ),
-            process(["-m", "server.cli", "serve"], f"http://127.0.0.1:{product}/ok", **environ),
-        ):
-            settings = load_settings({name: environ[name] for name in ("CONSILIUM_DATA_DIR", "DATABASE_URL")})
-            token = issue_token(settings, "bench", "bench", ["member"], timedelta(hours=1))
+        with process(["-m", "bench.floor"], f"http://127.0.0.1:{port}/docs", **environ):
             targets = {
-                "floor": Target(f"http://127.0.0.1:{floor}", False),
-                "product": Target(f"http://127.0.0.1:{product}", True, token),
+                "floor": Target(f"http://127.0.0.1:{port}", False),
+                "product": Target(product.url, True, product.token),
             }
             for _ in range(ROUNDS):
                 for name, target in targets.items():
                     asyncio.run(measure(target, sides[name]))
-        server.cleanup()
     first = [statistics.median(sides[name].first_ms) for name in ("product", "floor")]
     rate = [statistics.median(sides[name].per_second) for name in ("product", "floor")]
     return [

@@ -155,6 +155,36 @@ class InvalidToolArguments(ToolError):
     code = "invalid_tool_arguments"
 
 
+class ToolTimedOut(ToolError):
+    """What the tool asked did not answer in time. Repair: ask for less, or try again later."""
+
+    code = "tool_timeout"
+
+
+class ToolUnavailable(ToolError):
+    """What the tool asked can't be reached, or answered with a fault of its own. Repair: try again later, check its address."""
+
+    code = "tool_unavailable"
+
+
+class ToolRateLimited(ToolError):
+    """What the tool asked wants fewer calls. Repair: wait `details.retry_after` seconds, where that is known."""
+
+    code = "tool_rate_limited"
+
+
+class ToolRejected(ToolError):
+    """What the tool asked refused the call: key, rights or plan. Repair (the operator's): the message names the setting."""
+
+    code = "tool_rejected"
+
+
+class ToolProtocolError(ToolError):
+    """What the tool asked answered with something else than its protocol says. Repair: check its address."""
+
+    code = "tool_protocol_error"
+
+
 class ProviderError(ConsiliumError):
     """A model provider failed. Repair: see the subclass; the router has already tried the rest of the chain."""
 

@@ -87,13 +87,19 @@ class IndexedChunk:
 
 
 class Passage(BaseModel):
-    """One retrieved piece of a document. Offsets count characters in the parsed text of that version, end exclusive."""
+    """One retrieved piece of a document or of a web page.
+
+    Offsets count characters, end exclusive: in the parsed text of that version, or in what the search quoted of the page.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     chunk_id: ChunkId
-    document_id: DocumentId
-    version: int
+    document_id: DocumentId | None
+    """None for a web page, as is `version`."""
+    version: int | None
+    url: str | None = None
+    """http(s) address of the web page; None for a document."""
     title: str
     page: int | None = None
     """1-based page; None where the format has no pages."""
@@ -120,8 +126,11 @@ class SourceCitation(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     n: int
-    document_id: DocumentId
-    version: int
+    document_id: DocumentId | None
+    """None for a web page, as is `version`."""
+    version: int | None
+    url: str | None = None
+    """Of the web page; None for a document."""
     title: str
     page: int | None
     section: str | None

@@ -24,10 +24,15 @@ PREFIX = "CONSILIUM_"
 MIN_SECRET_BYTES = 32
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "console"]
+SearchDepth = Literal["basic", "advanced"]
 ROOT = Path(__file__).resolve().parent.parent
-_PLAIN = {"database_url": "DATABASE_URL"}
+_PLAIN = {
+    "database_url": "DATABASE_URL",
+    "tavily_api_key": "TAVILY_API_KEY",
+    "tavily_base_url": "TAVILY_BASE_URL",
+}
 """Fields whose variable carries the name everybody uses, without the prefix."""
-_SECRET = frozenset({"jwt_secret", "database_url", "database_app_url"})
+_SECRET = frozenset({"jwt_secret", "database_url", "database_app_url", "tavily_api_key"})
 """Fields whose value never enters a message."""
 _OTHERS = frozenset({f"{PREFIX}{name}" for name in ("CONFIG", "URL", "TOKEN", "PYTHON")})
 """Variables that are ours and no settings of the server."""
@@ -119,6 +124,27 @@ class Settings(BaseModel):
         le=31_536_000,
         description="How long an embedding is kept for the same text of the same organisation, in seconds; 0: not at all.",
     )
+    tavily_api_key: str | None = Field(
+        None, repr=False, description="Key of Tavily; empty: agents have no `web_search`.", examples=["tvly-..."]
+    )
+    tavily_base_url: str = Field("https://api.tavily.com", description="Where Tavily's API is.")
+    web_search_depth: SearchDepth = Field(
+        "basic",
+        description="How deep the web is searched where an agent doesn't say: basic, or advanced (two credits).",
+    )
+    web_search_results: int = Field(
+        5, ge=1, le=20, description="How many pages a search of the web finds where an agent doesn't say."
+    )
+    web_search_include_domains: list[str] = Field(
+        [],
+        max_length=300,
+        description="The only domains that are searched, separated by commas; empty: all.",
+        examples=["example.com,example.org"],
+    )
+    web_search_exclude_domains: list[str] = Field(
+        [], max_length=150, description="Domains that are never searched.", examples=["example.net"]
+    )
+    web_search_seconds: float = Field(20, ge=1, le=120, description="How long a search of the web may take.")
     log_level: LogLevel = Field("info", description="What is logged.")
     log_format: LogFormat = Field("json", description="How it is logged.")
     console: bool = Field(True, description="Serve the web console under /console.")
@@ -131,6 +157,7 @@ class Settings(BaseModel):
         "jwt_secret",
         "jwks_url",
         "jwks_file",
+        "tavily_api_key",
         "daily_tokens",
         "rate_organization_per_minute",
         "rate_user_per_minute",
@@ -141,7 +168,7 @@ class Settings(BaseModel):
     def _empty_is_unset(cls, value: Any) -> Any:
         return None if value in ("", "null") else value
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "web_search_include_domains", "web_search_exclude_domains", mode="before")
     @classmethod
     def _list(cls, value: Any) -> Any:
         if not isinstance(value, str):
@@ -167,7 +194,7 @@ class Settings(BaseModel):
             raise ValueError(f"must have at least {MIN_SECRET_BYTES} bytes, this one has {len(secret.encode())}")
         return secret
 
-    @field_validator("jwks_url")
+    @field_validator("jwks_url", "tavily_base_url")
     @classmethod
     def _http(cls, url: str | None) -> str | None:
         if url is not None and not url.startswith(("https://", "http://")):

@@ -1,4 +1,4 @@
-"""The text form of sources and notes in a prompt: written by the context node and by search_documents, read by models.
+"""The text form of sources and notes in a prompt: written by the context node and by tools that search, read by models.
 
 Any model sees numbered blocks; the `extractive` provider reads the same text back. One writer and one reader, so they can't drift.
 """
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from domain.knowledge import Source
 
 _BLOCK = re.compile(
-    r'<source n="(\d+)" title="([^"]*)"(?: page="(\d+)")?(?: section="([^"]*)")?>\n(.*?)\n</source>', re.DOTALL
+    r'<source n="(\d+)" title="([^"]*)"(?: page="(\d+)")?(?: section="([^"]*)")?(?: url="([^"]*)")?>\n(.*?)\n</source>',
+    re.DOTALL,
 )
 # A note's own angle brackets are escaped, so a prompt that merely speaks of <note> doesn't open one.
 _NOTE = re.compile(r"<note>([^<]*)</note>")
@@ -28,6 +29,8 @@ class SourceText:
     page: int | None
     section: str | None
     text: str
+    url: str | None = None
+    """Of a web page; None for a document."""
 
 
 def render_sources(sources: Iterable[Source]) -> str:
@@ -38,8 +41,9 @@ def render_sources(sources: Iterable[Source]) -> str:
 def _render(source: Source) -> str:
     page = f' page="{source.page}"' if source.page is not None else ""
     section = f' section="{_attribute(source.section)}"' if source.section else ""
+    url = f' url="{_attribute(source.url)}"' if source.url else ""
     body = source.text.replace("<source", "‹source").replace("</source", "‹/source")
-    return f'<source n="{source.n}" title="{_attribute(source.title)}"{page}{section}>\n{body}\n</source>'
+    return f'<source n="{source.n}" title="{_attribute(source.title)}"{page}{section}{url}>\n{body}\n</source>'
 
 
 def _attribute(text: str) -> str:
@@ -50,9 +54,14 @@ def read_sources(prompt: str) -> list[SourceText]:
     """The sources in a prompt or tool result, in order."""
     return [
         SourceText(
-            int(n), html.unescape(title), int(page) if page else None, html.unescape(section) if section else None, text
+            int(n),
+            html.unescape(title),
+            int(page) if page else None,
+            html.unescape(section) if section else None,
+            text,
+            html.unescape(url) if url else None,
         )
-        for n, title, page, section, text in _BLOCK.findall(prompt)
+        for n, title, page, section, url, text in _BLOCK.findall(prompt)
     ]
 
 

@@ -7,19 +7,18 @@ paused beyond its lease changes nothing. Time in leases is the database's.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import orjson
 from psycopg.types.json import Jsonb
 
 from domain.errors import Conflict, NotFound, StaleFence
-from domain.ids import AssistantId, OrganizationId, RunId, ThreadId, TraceId, UserId
-from domain.runs import MultitaskStrategy, Run, RunStatus, ThreadStatus
+from domain.ids import OrganizationId, ThreadId
+from domain.runs import Run, RunStatus, ThreadStatus
 from domain.text import clean_json
 from domain.tools import ToolFailure, ToolResult
 from jobs.queue import AT_ONCE, Queue
+from jobs.submission import Accepted, Claim, Submission
 from storage import children, events, tool_calls
 from storage.database import SET_ENGINE, Connection, Cursor, Database
 from storage.queries import load
@@ -28,51 +27,6 @@ from storage.saver import Acting, pending
 
 Q = load("runs")
 _THREAD_AFTER: dict[RunStatus, ThreadStatus] = {"error": "error", "timeout": "error"}
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A run to accept. `create_thread` makes the thread with it; `idempotency_key` makes repeats of the request one run."""
-
-    run_id: RunId
-    thread_id: ThreadId
-    organization_id: OrganizationId
-    user_id: UserId
-    see_all_threads: bool
-    """Whether the caller may run on threads of other users of the organisation."""
-    assistant_id: AssistantId
-    graph_id: str
-    trace_id: TraceId
-    kwargs: dict[str, Any]
-    metadata: dict[str, Any]
-    multitask_strategy: MultitaskStrategy
-    create_thread: bool
-    thread_metadata: dict[str, Any]
-    idempotency_key: str | None
-    fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A lease on a run."""
-
-    run_id: RunId
-    organization_id: OrganizationId
-    fence: int
-    attempt: int
-    job_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """`run` is the accepted run, or the one an earlier request with the same key made; `claim` what this replica now holds."""
-
-    run: Run
-    claim: Claim | None
-    last_seq: int
-    """Of the thread's log when the run was accepted."""
-    new_thread: bool = False
-    """Whether the thread came into being with the run."""
 
 
 class JobEngine:
@@ -400,10 +354,3 @@ def _abandoned(status: RunStatus) -> ToolResult:
     return ToolResult(
         status="error", content="", error=ToolFailure(code=code, message="The run ended before the call did.")
     )
-
-
-def fingerprint(body: dict[str, Any]) -> str:
-    """What an idempotency key is tied to: the canonical form of the request."""
-    import hashlib
-
-    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -79,7 +79,9 @@ def _transport(failure: Exception, provider: str) -> ProviderError | None:
 
     if isinstance(failure, (TimeoutError, httpx.TimeoutException, httpx2.TimeoutException)):
         return ProviderUnavailable(provider, "did not answer in time", reason="timeout")
-    if isinstance(failure, (httpx.ConnectError, httpx2.ConnectError, aiohttp.ClientConnectorError, ConnectionRefusedError)):
+    if isinstance(
+        failure, (httpx.ConnectError, httpx2.ConnectError, aiohttp.ClientConnectorError, ConnectionRefusedError)
+    ):
         return ProviderUnavailable(provider, "can't be reached; check its address", reason="connection")
     if isinstance(failure, (httpx.HTTPError, httpx2.HTTPError, aiohttp.ClientError, OSError)):
         return ProviderUnavailable(provider, "the connection broke", reason="connection")

@@ -64,7 +64,8 @@ def to_content_blocks(text: str, citations: Sequence[SourceCitation]) -> list[di
     """One LangChain text block with a `Citation` annotation for each marker.
 
     `start_index`/`end_index` span the marker in `text`; `url` opens the passage; `extras` hold n, document_id,
-    version, page, section and the quote's start and end in the document's text (page and section only where known).
+    version, page, section and the quote's start and end in the source's text (without those that are not known, so neither
+    document_id nor version for a web page).
     """
     annotations = [
         create_citation(
@@ -88,7 +89,9 @@ def to_content_blocks(text: str, citations: Sequence[SourceCitation]) -> list[di
 
 
 def passage_url(cited: SourceCitation) -> str:
-    """The API path that opens the quoted passage in its version."""
+    """What opens the quotation: the web page's own address, or the API path of the passage in its version."""
+    if cited.url is not None:
+        return cited.url
     return f"/v1/documents/{cited.document_id}/versions/{cited.version}/passage?start={cited.start}&end={cited.end}"
 
 

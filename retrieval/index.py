@@ -75,9 +75,15 @@ class KnowledgeIndex:
         A file that can't be read ends as status 'failed' with the reason, and does not raise. A lost database does
         raise and leaves the version to be taken again when its lease ends.
         """
-        claim = await self.documents.claim(
-            Waiting(organization_id, document_id, version), f"{self._process}:{new_id()}"
-        )
+        waiting = Waiting(organization_id, document_id, version)
+        claiming = asyncio.ensure_future(self.documents.claim(waiting, f"{self._process}:{new_id()}"))
+        try:
+            claim = await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            # the database may have granted it all the same: it would lie there until its lease ends
+            if (granted := await claiming) is not None:
+                await self.documents.release(granted)
+            raise
         if claim is None:
             return None
         try:

@@ -174,6 +174,7 @@ class CitationFilter:
                 n=source.n,
                 document_id=source.document_id,
                 version=source.version,
+                url=source.url,
                 title=source.title,
                 page=source.page,
                 section=source.section,

@@ -33,7 +33,17 @@ from server.routes import (
 )
 from server.wiring import open_state
 
-EXPOSED = ["Content-Location", "Location", "X-Trace-Id", "X-Pagination-Total", "X-Pagination-Next", "Retry-After"]
+EXPOSED = [
+    "Content-Location",
+    "Location",
+    "X-Trace-Id",
+    "X-Pagination-Total",
+    "X-Pagination-Next",
+    "X-Consilium-Call-Id",
+    "X-Consilium-Provider",
+    "X-Consilium-Ignored",
+    "Retry-After",
+]
 
 
 def create_app(settings: Settings) -> FastAPI:

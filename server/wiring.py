@@ -58,6 +58,7 @@ from storage.tool_calls import ToolCalls
 from tools.documents import SearchDocuments
 from tools.memory import SaveOrganizationNote
 from tools.registry import Registry
+from tools.web_search import SearchDefaults, WebSearch
 
 _DEFAULT_PROVIDERS = {"development": "deepseek", "production": "openai"}
 """Who is asked first where nobody wishes anything, by what the server is for."""
@@ -93,6 +94,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             output_tokens=settings.reserve_output_tokens,
         )
         policies = ModelPolicies(db)
+        web_search = _web_search(settings)
         default = ModelPolicy(provider=settings.default_provider or _DEFAULT_PROVIDERS[settings.environment])
         services = Services(
             skills=load_skills(),
@@ -105,7 +107,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             policies=policies,
             retriever=retriever,
             notes=notes,
-            tools=Registry([SearchDocuments(retriever), SaveOrganizationNote(notes)]),
+            tools=Registry([SearchDocuments(retriever), web_search, SaveOrganizationNote(notes)]),
             tool_calls=ToolCalls(db),
             children=Children(db),
             json_prompts=load_json_prompts(),
@@ -127,6 +129,18 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             await services.embedder.stop()
             await caller.breakers.stop()
             await providers.aclose()
+            await web_search.aclose()
+
+
+def _web_search(settings: Settings) -> WebSearch:
+    defaults = SearchDefaults(
+        depth=settings.web_search_depth,
+        results=settings.web_search_results,
+        include_domains=settings.web_search_include_domains,
+        exclude_domains=settings.web_search_exclude_domains,
+        seconds=settings.web_search_seconds,
+    )
+    return WebSearch(settings.tavily_api_key, settings.tavily_base_url, defaults)
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "token": "Issue a token for a user of an organisation.",
     "migrate": "Bring the database to the newest schema.",
     "graph": "Draw the compiled graphs into docs/graphs.",
+    "mcp-amocrm": "Serve an amoCRM account's tools over MCP.",
     "check": "Check that the database isolates organisations.",
 }
 
@@ -30,7 +31,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"server.cli.{cmd_name}"), cmd_name)
+        module = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"server.cli.{module}"), module)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

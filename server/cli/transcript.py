@@ -148,7 +148,8 @@ def source_lines(citations: Sequence[Mapping[str, Any]], words: Words, url: str)
     lines: list[tuple[str, str]] = []
     seen: set[tuple[Any, ...]] = set()
     for cited in sorted(citations, key=lambda one: one["n"]):
-        place = (cited["n"], cited["document_id"], cited["version"], cited["start"], cited["end"])
+        page_url = cited.get("url")
+        place = (cited["n"], page_url or cited["document_id"], cited["version"], cited["start"], cited["end"])
         if place in seen:
             continue
         seen.add(place)
@@ -157,12 +158,14 @@ def source_lines(citations: Sequence[Mapping[str, Any]], words: Words, url: str)
             parts.append(f"{words.page} {cited['page']}")
         if cited.get("section"):
             parts.append(f"{words.section} {cited['section']}")
-        parts.append(f"{words.characters} {cited['start']}–{cited['end']}")
+        if page_url is None:  # positions in a web page's excerpt lead nobody there
+            parts.append(f"{words.characters} {cited['start']}–{cited['end']}")
         quote = _cut(" ".join(str(cited["quote"]).split()), MAX_QUOTE)
         path = f"/v1/documents/{cited['document_id']}/versions/{cited['version']}/passage"
+        opens = page_url or f"{url}{path}?start={cited['start']}&end={cited['end']}"
         lines.append((clean(" · ".join(parts)), "source"))
         lines.append((clean(f"    «{quote}»"), ""))
-        lines.append((f"    {url}{path}?start={cited['start']}&end={cited['end']}", "dim"))
+        lines.append((clean(f"    {opens}"), "dim"))
     return lines
 
 

@@ -18,7 +18,8 @@ from domain.ids import OrganizationId, RunId, ThreadId, TraceId, UserId, new_id
 from domain.policy import ModelPolicy
 from domain.runs import TERMINAL, Event, Run, RunStatus
 from domain.trace import set_trace_id
-from jobs.engine import Accepted, Claim, JobEngine, Submission, fingerprint
+from jobs.engine import JobEngine
+from jobs.submission import Accepted, Claim, Submission, fingerprint
 from nodes.runtime import RunContext
 from providers.chooser import Chooser
 from server.engine.contract import RunRequest
@@ -135,7 +136,11 @@ class Engine:
                 thread_metadata=thread_metadata or {},
                 idempotency_key=idempotency_key,
                 fingerprint=fingerprint(
-                    {**asdict(request), "thread_id": None if own_thread or ephemeral else thread_id, "kept": not ephemeral}
+                    {
+                        **asdict(request),
+                        "thread_id": None if own_thread or ephemeral else thread_id,
+                        "kept": not ephemeral,
+                    }
                 ),
             ),
             claim=self._has_room(),
@@ -178,7 +183,14 @@ class Engine:
         silent = 0.0
         while True:
             held = self._live.get(run.run_id)
-            if held is not None and held.run.organization_id == organization_id and after + 1 >= held.log.first_seq:
+            if held is not None and held.run.organization_id == organization_id:
+                if held.claim.attempt > 1 and after + 1 < held.log.first_seq:
+                    for earlier in await self._stored(organization_id, run, after):
+                        if earlier.seq < held.log.first_seq:
+                            after = earlier.seq
+                            yield earlier
+                # what lies between are other runs of the thread: the log has all that follows of this one
+                after = max(after, held.log.first_seq - 1)
                 async for event in held.log.tail(after):
                     if event is not None and event.terminal and event.data.get("status") == "pending":
                         break  # it waits for tokens, and goes on later, here or elsewhere

@@ -21,7 +21,8 @@ from domain.identity import Identity
 from domain.runs import Run, RunStatus
 from domain.tools import ToolFailure, ToolResult
 from graphs.build import Graphs
-from jobs.engine import Claim, JobEngine
+from jobs.engine import JobEngine
+from jobs.submission import Claim
 from nodes.prompt import pending_calls
 from nodes.runtime import RunContext
 from nodes.texts import language_of, text

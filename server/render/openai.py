@@ -152,7 +152,9 @@ class AgentAnswer:
 
     def usage(self) -> dict[str, int]:
         """Tokens of all the run's model calls, specialists' included."""
-        prompt, completion = (sum(counts) for counts in zip(*self._usage.values(), strict=True)) if self._usage else (0, 0)
+        prompt, completion = (
+            (sum(counts) for counts in zip(*self._usage.values(), strict=True)) if self._usage else (0, 0)
+        )
         return usage_json(Usage(prompt, completion, "provider"))
 
     def usage_chunk(self) -> Chunk:

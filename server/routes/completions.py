@@ -210,7 +210,9 @@ async def _run_chunks(state: AppState, run: Run, answer: AgentAnswer) -> AsyncGe
             await asyncio.shield(state.engine.cancel(run.organization_id, run, wait=False))
 
 
-async def _agent_events(feed: Feed[Chunk], answer: AgentAnswer, asked: CompletionRequest) -> AsyncGenerator[bytes, None]:
+async def _agent_events(
+    feed: Feed[Chunk], answer: AgentAnswer, asked: CompletionRequest
+) -> AsyncGenerator[bytes, None]:
     try:
         async for chunk in feed.items(KEEP_ALIVE_SECONDS):
             yield KEEP_ALIVE if chunk is None else sse(chunk)

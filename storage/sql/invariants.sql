@@ -79,6 +79,6 @@ WITH heads AS (
 SELECT h.thread_id || ' ' || h.checkpoint_id AS subject, 'no blob of ' || v.key || ' ' || v.value AS problem
 FROM heads h, jsonb_each_text(h.checkpoint->'channel_versions') v
 WHERE h.checkpoint->'channel_values' ? v.key IS NOT TRUE
-  AND v.key IN ('turn', 'sources', 'citations', 'route')
+  AND v.key IN ('turn', 'sources', 'citations') -- `route` is in no checkpoint
   AND NOT EXISTS (SELECT FROM checkpoint_blobs b WHERE b.thread_id = h.thread_id AND b.checkpoint_ns = h.checkpoint_ns
                   AND b.channel = v.key AND b.version = v.value);

@@ -110,12 +110,12 @@ async def test_a_reader_waits_with_the_run_until_the_limit_is_raised(serving: Se
 
 async def test_at_the_reset_it_goes_on_and_the_wait_is_not_the_turns(serving: Serving, owner_dsn: str) -> None:
     with Upstream(fixed("a new day")) as upstream:
-        async with serving(upstream, CONSILIUM_LIMITS__TURN_SECONDS="1") as server:
+        async with serving(upstream, CONSILIUM_LIMITS__TURN_SECONDS="4") as server:
             await wait_for_tokens(server)
             await spend_all(server)
             thread, run = await start(server)
             row = await waiting(owner_dsn, run)
-            await asyncio.sleep(max(0.0, row["created_at"].timestamp() + 1.3 - time.time()))  # its turn would be over
+            await asyncio.sleep(max(0.0, row["created_at"].timestamp() + 4.3 - time.time()))  # its turn would be over
             midnight(owner_dsn)
             assert await ended(server, thread, run) == "success"
             values = (await server.sdk().threads.get_state(thread))["values"]

@@ -179,3 +179,19 @@ async def test_a_turn_stopped_before_its_model_goes_on(serving: Serving, upstrea
         assert isinstance(values, dict)
         assert values["messages"][-1]["type"] == "ai"
         assert len(upstream.requests) == 1
+
+
+async def test_a_later_turn_is_followed_from_memory_too(serving: Serving, upstream: Upstream) -> None:
+    """Its events begin after those of other runs; what it says is seen before it is stored."""
+    async with serving(upstream, CONSILIUM_FLUSH_SECONDS="5") as server:
+        client = server.sdk()
+        thread = (await client.threads.create())["thread_id"]
+        await client.runs.wait(thread, "supervisor", input=MESSAGES)
+        upstream.policy = fixed(*["a long answer "] * 200)
+        upstream.fail("stall", after=5)
+        async with asyncio.timeout(4.5):
+            async for part in client.runs.stream(
+                thread, "supervisor", input=MESSAGES, stream_mode=["messages-tuple"], on_disconnect="cancel"
+            ):
+                if part.event == "messages" and part.data[0]["content"]:
+                    break

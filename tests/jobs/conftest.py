@@ -10,7 +10,8 @@ from psycopg import connect
 from psycopg.rows import dict_row
 
 from domain.ids import AssistantId, OrganizationId, RunId, ThreadId, TraceId, UserId, assistant_id, new_id, new_trace_id
-from jobs.engine import JobEngine, Submission, fingerprint
+from jobs.engine import JobEngine
+from jobs.submission import Submission, fingerprint
 from storage.database import Database, open_pool
 
 Look = Callable[..., list[dict[str, Any]]]

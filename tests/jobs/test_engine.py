@@ -12,7 +12,8 @@ from psycopg import connect
 from domain.errors import Conflict, NotFound, StaleFence
 from domain.ids import OrganizationId, RunId, ThreadId, ToolCallId, UserId, new_id
 from domain.runs import RunStatus
-from jobs.engine import Claim, JobEngine, Submission, fingerprint
+from jobs.engine import JobEngine
+from jobs.submission import Claim, Submission, fingerprint
 from storage.children import Children
 from storage.database import Database
 from storage.events import Events
@@ -546,7 +547,9 @@ async def test_events_of_one_who_lost_the_run_are_refused(
     await replicas[0].release(stale)
     before = everything(look)
     with pytest.raises(StaleFence):
-        await Events(db).append(new.organization_id, new.thread_id, new.run_id, stale.fence, ended(1), Acting(new.organization_id))
+        await Events(db).append(
+            new.organization_id, new.thread_id, new.run_id, stale.fence, ended(1), Acting(new.organization_id)
+        )
     assert everything(look) == before
 
 
@@ -570,7 +573,9 @@ async def test_a_cancel_during_a_write_of_the_run_is_no_deadlock(
         if verb == "finish":
             write = one.finish(claim, new.thread_id, "success", ended(1), claim_next=False)
         else:
-            write = Events(db).append(new.organization_id, new.thread_id, new.run_id, claim.fence, ended(1), Acting(new.organization_id))
+            write = Events(db).append(
+                new.organization_id, new.thread_id, new.run_id, claim.fence, ended(1), Acting(new.organization_id)
+            )
         writer = asyncio.create_task(write)
         await waiting(1)
         canceller = asyncio.create_task(two.cancel(new.organization_id, run, ended(0, "interrupted")))

@@ -148,6 +148,15 @@ def test_sources_name_the_place_and_are_listed_once() -> None:
     ]
 
 
+def test_a_page_of_the_web_opens_at_its_own_address() -> None:
+    cited = {
+        "n": 1, "document_id": None, "version": None, "url": "https://a.example/x", "title": "T", "page": None, "section": None,
+        "start": 4, "end": 9, "quote": "q", "answer_start": 0, "answer_end": 3,
+    }  # fmt: skip
+    lines = [line for line, _ in source_lines([cited, cited], ENGLISH, "http://h")]
+    assert lines == ["[1] T", "    «q»", "    https://a.example/x"]
+
+
 def test_the_labels_follow_the_question_and_then_the_locale() -> None:
     assert words_for("Какая неустойка?", {"LANG": "en_US.UTF-8"}) is RUSSIAN
     assert words_for("What is the penalty?", {"LANG": "ru_RU.UTF-8"}) is ENGLISH
