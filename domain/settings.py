@@ -6,6 +6,7 @@ The fields are the one source of .env.example and docs/configuration.md; a test 
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import json
 import os
 import re
@@ -124,6 +125,21 @@ class Settings(BaseModel):
         le=31_536_000,
         description="How long an embedding is kept for the same text of the same organisation, in seconds; 0: not at all.",
     )
+    mcp_file: Path = Field(ROOT / "config" / "mcp.yaml", description="MCP servers of the operator.")
+    mcp_allowed_networks: list[str] = Field(
+        [],
+        max_length=100,
+        description="Networks that are not public in which MCP servers of organisations may be, separated by commas.",
+        examples=["10.20.0.0/16,127.0.0.0/8"],
+    )
+    mcp_connect_seconds: float = Field(
+        10, gt=0, le=120, description="How long an MCP server may take to answer, and to list its tools."
+    )
+    mcp_call_seconds: float = Field(60, gt=0, le=3600, description="How long a call of an MCP server's tool may take.")
+    mcp_cache_seconds: float = Field(
+        300, ge=1, le=86_400, description="After this time an MCP server is asked for its tools anew."
+    )
+    mcp_max_tools: int = Field(64, ge=1, le=500, description="Tools of one MCP server that agents may see.")
     tavily_api_key: str | None = Field(
         None, repr=False, description="Key of Tavily; empty: agents have no `web_search`.", examples=["tvly-..."]
     )
@@ -168,7 +184,13 @@ class Settings(BaseModel):
     def _empty_is_unset(cls, value: Any) -> Any:
         return None if value in ("", "null") else value
 
-    @field_validator("cors_origins", "web_search_include_domains", "web_search_exclude_domains", mode="before")
+    @field_validator(
+        "cors_origins",
+        "mcp_allowed_networks",
+        "web_search_include_domains",
+        "web_search_exclude_domains",
+        mode="before",
+    )
     @classmethod
     def _list(cls, value: Any) -> Any:
         if not isinstance(value, str):
@@ -201,7 +223,17 @@ class Settings(BaseModel):
             raise ValueError("must start with https://")
         return url
 
-    @field_validator("jwks_file", "providers_file")
+    @field_validator("mcp_allowed_networks")
+    @classmethod
+    def _networks(cls, values: list[str]) -> list[str]:
+        for value in values:
+            try:
+                ipaddress.ip_network(value, strict=False)
+            except ValueError:
+                raise ValueError(f"'{value[:60]}' is no network such as 10.0.0.0/8") from None
+        return values
+
+    @field_validator("jwks_file", "providers_file", "mcp_file")
     @classmethod
     def _exists(cls, path: Path | None) -> Path | None:
         if path is not None and not path.is_file():

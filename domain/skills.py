@@ -32,6 +32,8 @@ class Skill(BaseModel):
     prompt: str
     """The prompt's text (in YAML: the file's name under graphs/prompts)."""
     tools: tuple[str, ...] = ()
+    mcp_servers: tuple[str, ...] = ()
+    """Names of the MCP servers whose tools it may use, beside those that are open to every agent."""
     retrieval: RetrievalPolicy = RetrievalPolicy()
     model: ModelPolicy = ModelPolicy()
 

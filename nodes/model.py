@@ -21,6 +21,7 @@ from nodes.runtime import RunContext, Services
 from nodes.state import State, changed
 from nodes.structure import json_output, late
 from nodes.texts import text
+from nodes.toolset import usable_tools
 from tools.delegation import finish_tool, switch_tool
 from tools.registry import as_function
 
@@ -93,20 +94,20 @@ async def call_of(
         agent=skill.name,
         thread_id=ThreadId(delegation["child_thread_id"]) if delegation else run.thread_id,
         route=await chosen_route(services, skill, state, run),
-        tools=_tools(services, skill, specialists, state, run),
+        tools=await _tools(services, skill, specialists, state, run),
         sources=[Source.model_validate(source) for source in state["sources"]],
         seconds=seconds,
         output=json_output(services, state, run),
     )
 
 
-def _tools(
+async def _tools(
     services: Services, skill: Skill, specialists: Sequence[Skill], state: State, run: RunContext
 ) -> list[dict[str, Any]]:
     """What the model may call now: nothing in `answer` mode or once a limit is reached."""
     if run.mode == "answer" or state["turn"]["stop_reason"] is not None:
         return []
-    functions = [as_function(tool) for tool in services.tools.usable(skill.tools)]
+    functions = [as_function(tool) for tool in await usable_tools(services, run.organization_id, skill)]
     if specialists and run.orchestration == "graph" and services.limits.max_delegations and services.limits.max_depth:
         functions.append(switch_tool(specialists))
     if state.get("delegation") is not None:

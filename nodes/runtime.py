@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from storage.notes import Notes
     from storage.policies import ModelPolicies
     from storage.tool_calls import ToolCalls
+    from tools.mcp.servers import McpToolbox
     from tools.registry import Registry
 
 
@@ -67,6 +68,7 @@ class Services:
     retriever: LexicalRetriever
     notes: Notes
     tools: Registry
+    mcp: McpToolbox
     tool_calls: ToolCalls
     children: Children
     json_prompts: JsonPrompts

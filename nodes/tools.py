@@ -21,6 +21,7 @@ from domain.tools import ToolFailure, ToolResult
 from nodes.prompt import pending_calls
 from nodes.runtime import RunContext, Services
 from nodes.state import Finish, State
+from nodes.toolset import find_tool
 from retrieval.cite import merge, number
 from tools.arguments import validate
 from tools.base import ToolContext
@@ -90,7 +91,7 @@ class _Executor:
             arguments = validate(FINISH, finish_tool()["function"]["parameters"], call["args"])
             self.finish = {"summary": arguments["summary"], "citations": arguments.get("citations", [])}
             return "The result is handed to the supervisor.", []
-        tool = self._services.tools.get(call["name"], self._skill.tools)
+        tool = await find_tool(self._services, self._context.organization_id, self._skill, call["name"])
         arguments = validate(tool.name, tool.parameters, call["args"])
         output = await tool.call(self._context, arguments)
         return output.content, output.passages

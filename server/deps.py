@@ -25,6 +25,7 @@ from server.metrics import Metered, Metrics
 from storage.children import Children
 from storage.database import Database
 from storage.documents import Documents
+from storage.mcp_servers import McpServers
 from storage.model_calls import ModelCalls
 from storage.notes import Notes
 from storage.organizations import Organizations
@@ -44,6 +45,7 @@ class AppState:
     organizations: Organizations
     documents: Documents
     notes: Notes
+    mcp_servers: McpServers
     index: KnowledgeIndex
     ingest: IngestQueue
     retriever: LexicalRetriever

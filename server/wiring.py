@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -45,6 +45,7 @@ from storage.documents import Documents
 from storage.embedding_cache import EmbeddingCache
 from storage.events import Events
 from storage.isolation import assert_isolation
+from storage.mcp_servers import McpServers
 from storage.model_calls import ModelCalls
 from storage.notes import Notes
 from storage.organizations import Organizations
@@ -56,6 +57,10 @@ from storage.saver import TenantSaver
 from storage.threads import Threads
 from storage.tool_calls import ToolCalls
 from tools.documents import SearchDocuments
+from tools.mcp.addresses import networks
+from tools.mcp.config import load_operator_servers
+from tools.mcp.servers import McpToolbox
+from tools.mcp.sessions import McpLimits
 from tools.memory import SaveOrganizationNote
 from tools.registry import Registry
 from tools.web_search import SearchDefaults, WebSearch
@@ -71,6 +76,7 @@ class Parts:
     db: Database
     documents: Documents
     notes: Notes
+    mcp_servers: McpServers
     index: KnowledgeIndex
     ingest: IngestQueue
     services: Services
@@ -83,7 +89,10 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         documents, index, notes = Documents(db), KnowledgeIndex(db), Notes(db, analyse)
         retriever, ingest = LexicalRetriever(documents), IngestQueue(index)
         catalogue = load_catalogue(settings.providers_file)
-        providers = Providers(catalogue, await asyncio.to_thread(process_environment), analyse)
+        environ = await asyncio.to_thread(process_environment)
+        providers = Providers(catalogue, environ, analyse)
+        mcp_servers = McpServers(db)
+        mcp = _mcp(settings, mcp_servers, environ)
         caller = Caller(
             ledger=QuotaLedger(db, settings.daily_tokens),
             calls=ModelCalls(db),
@@ -108,6 +117,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             retriever=retriever,
             notes=notes,
             tools=Registry([SearchDocuments(retriever), web_search, SaveOrganizationNote(notes)]),
+            mcp=mcp,
             tool_calls=ToolCalls(db),
             children=Children(db),
             json_prompts=load_json_prompts(),
@@ -121,12 +131,13 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         try:
             if settings.demo:
                 await load_demo(index, notes, read_demo())
-            yield Parts(db, documents, notes, index, ingest, services)
+            yield Parts(db, documents, notes, mcp_servers, index, ingest, services)
         finally:
             warming.cancel()
             await asyncio.gather(warming, return_exceptions=True)
             await ingest.stop()
             await services.embedder.stop()
+            await mcp.aclose()
             await caller.breakers.stop()
             await providers.aclose()
             await web_search.aclose()
@@ -141,6 +152,17 @@ def _web_search(settings: Settings) -> WebSearch:
         seconds=settings.web_search_seconds,
     )
     return WebSearch(settings.tavily_api_key, settings.tavily_base_url, defaults)
+
+
+def _mcp(settings: Settings, store: McpServers, environ: Mapping[str, str]) -> McpToolbox:
+    limits = McpLimits(
+        connect_seconds=settings.mcp_connect_seconds,
+        call_seconds=settings.mcp_call_seconds,
+        ttl_seconds=settings.mcp_cache_seconds,
+        max_tools=settings.mcp_max_tools,
+    )
+    operators = load_operator_servers(settings.mcp_file, environ)
+    return McpToolbox(store, operators, limits, networks(settings.mcp_allowed_networks))
 
 
 @asynccontextmanager
@@ -187,6 +209,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
                 organizations=Organizations(db),
                 documents=parts.documents,
                 notes=parts.notes,
+                mcp_servers=parts.mcp_servers,
                 index=parts.index,
                 ingest=parts.ingest,
                 retriever=services.retriever,

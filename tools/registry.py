@@ -41,17 +41,22 @@ class Registry:
     def describe(self, allowed_by: dict[str, tuple[str, ...]]) -> list[dict[str, Any]]:
         """Rows of `GET /v1/tools`; `allowed_by` maps each agent to its allow-list."""
         return [
-            {
-                "name": tool.name,
-                "description": tool.description,
-                "parameters": tool.parameters,
-                "side_effect": tool.side_effect,
-                "available": tool.unavailable() is None,
-                "unavailable_reason": tool.unavailable(),
-                "agents": sorted(agent for agent, allowed in allowed_by.items() if tool.name in allowed),
-            }
+            describe(tool, sorted(agent for agent, allowed in allowed_by.items() if tool.name in allowed))
             for tool in self._tools.values()
         ]
+
+
+def describe(tool: Tool, agents: list[str]) -> dict[str, Any]:
+    """The row of one tool, which these agents may use."""
+    return {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters,
+        "side_effect": tool.side_effect,
+        "available": tool.unavailable() is None,
+        "unavailable_reason": tool.unavailable(),
+        "agents": agents,
+    }
 
 
 def as_function(tool: Tool) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from domain.errors import Conflict, NotFound
 from server.deps import CallerDep, StateDep
 from server.render.serialize import dumps, thread_json
 from storage.saver import acting_for, checkpoint_thread
+from tools.registry import describe
 
 router = APIRouter(prefix="/v1", tags=["consilium"])
 
@@ -22,9 +23,13 @@ def _json(value: Any) -> Response:
 
 @router.get("/tools")
 async def tools(state: StateDep, caller: CallerDep) -> Response:
-    """The tools of the caller's agents with their JSON Schemas, and why one is unavailable."""
+    """The tools of the caller's agents with their JSON Schemas, and why one is unavailable. `server` is the MCP server a tool is of,
+    null for our own."""
     allowed = {name: skill.tools for name, skill in state.skills.items()}
-    return _json({"tools": state.services.tools.describe(allowed)})
+    rows = [{**row, "server": None} for row in state.services.tools.describe(allowed)]
+    found = await state.services.mcp.all_tools(caller.organization_id, state.skills)
+    rows += [{**describe(tool, agents), "server": tool.server.name} for tool, agents in found]
+    return _json({"tools": rows})
 
 
 @router.get("/agents")

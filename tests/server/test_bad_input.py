@@ -106,6 +106,8 @@ VALID: dict[str, dict[str, Any]] = {
     "/v1/embeddings": {"model": "auto", "input": "hello"},
     "/v1/similarity": {"model": "auto", "texts": ["one", "two"]},
     "/internal/llm/generate": {"prompt": "hello"},
+    "/v1/mcp/servers": {"name": "crm", "url": "https://mcp.invalid/mcp", "enabled": False},
+    "/v1/mcp/servers/{server_id}": {"enabled": False},
     "/runs/cancel": {"thread_id": new_id(), "run_ids": [new_id()]},
 }
 """What a body must have beside the field that is tried."""
@@ -132,12 +134,14 @@ async def test_any_value_of_any_field_is_taken_or_refused_by_name(server: Served
         thread_id = await new_thread(http, ran=True)
         note_id = (await http.post("/v1/notes", json={"text": "A note."})).json()["note_id"]
         document_id = await server.upload("a.txt", "A document.")
+        server_id = (await http.post("/v1/mcp/servers", json=VALID["/v1/mcp/servers"])).json()["server_id"]
+        ids = {"thread_id": thread_id, "note_id": note_id, "document_id": document_id, "server_id": server_id}
         tried = 0
         for method, path, fields in bodies((await http.get("/openapi.json")).json()):
             for field in fields:
                 for value in WRONG:
                     body = json.dumps({**VALID.get(path, {}), field: value})
-                    where = path.format(thread_id=thread_id, note_id=note_id, document_id=document_id)
+                    where = path.format(**ids)
                     answer = await http.request(method, where, content=body.encode(), headers=JSON)
                     no_fault(answer, (method, path, body))
                     if answer.status_code == 422:

@@ -44,6 +44,8 @@ BODIES: dict[str, Case] = {
     "PUT /v1/documents/{document_id}": {"files": {"file": ("a.md", b"# Other", "text/markdown")}},
     "PATCH /v1/documents/{document_id}": {"json": {"labels": ["local_only"]}},
     "PATCH /v1/notes/{note_id}": {"json": {"text": "mine now"}},
+    "PATCH /v1/mcp/servers/{server_id}": {"json": {"enabled": False}},
+    "POST /v1/mcp/servers/{server_id}/approve": {"json": {"fingerprint": "0" * 64}},
     "GET /v1/documents/{document_id}/versions/{version}/passage": {"params": {"start": 0, "end": 4}},
 }
 """What a route needs beside its ids to be more than a wrong request."""
@@ -125,6 +127,8 @@ async def owned(server: Served, client: LangGraphClient, organization: str) -> I
     state = await client.threads.get_state(thread["thread_id"])
     async with server.http(organization) as http:
         note = (await http.post("/v1/notes", json={"text": f"The secret is {secret}."})).json()
+        off = {"name": "vault", "url": f"https://{secret}.example.com/mcp", "enabled": False}
+        mcp_server = (await http.post("/v1/mcp/servers", json=off)).json()
         trace = (await http.post("/internal/llm/generate", json={"prompt": "hello"})).headers["x-trace-id"]
     return {
         "thread_id": thread["thread_id"],
@@ -134,6 +138,7 @@ async def owned(server: Served, client: LangGraphClient, organization: str) -> I
         "document_id": document,
         "version": "1",
         "note_id": note["note_id"],
+        "server_id": mcp_server["server_id"],
     }
 
 

@@ -167,7 +167,8 @@ def test_the_example_file_lists_every_variable_with_its_default() -> None:
     ours = {name for name in listed if name.startswith("CONSILIUM_")}
     assert ours - NAMES.keys() == {"CONSILIUM_CONFIG"}
     defaults = load_settings({name: value for name, value in listed.items() if name in NAMES})
-    assert defaults == load_settings({}).model_copy(update={"providers_file": Path("config/providers.yaml")})
+    files = {"providers_file": Path("config/providers.yaml"), "mcp_file": Path("config/mcp.yaml")}
+    assert defaults == load_settings({}).model_copy(update=files)
     for above, line in pairwise(lines):
         if re.match(r"# [A-Z_]+=", line):
             assert above.startswith("# "), f"{line} has no comment"

@@ -49,6 +49,9 @@ CHECKED = {
     ("chunks", "end_offset"): 2,
     ("embedding_cache", "sha256"): bytes(32),
     ("embedding_cache", "vector"): bytes(4),
+    ("mcp_servers", "transport"): "sse",
+    ("mcp_servers", "identity"): "user",
+    ("mcp_listings", "state"): "ready",
 }
 """Values of columns whose CHECK doesn't take the sample of their type."""
 
