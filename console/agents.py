@@ -21,3 +21,8 @@ class Agents:
 
     def title(self, agent: str) -> str:
         return self._titles.get(agent, agent.replace("_", " ") if agent else "?")
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Title by name, in the server's order."""
+        return dict(self._titles)

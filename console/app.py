@@ -18,11 +18,12 @@ from console.context import Context
 from console.documents import DocumentsPage
 from console.frame import brand, frame
 from console.graph import GraphPage
+from console.models import ModelsPage
 from console.notes import NotesPage
 from console.session import COOKIE, preferences_of, visitor_of
 from console.sign_in import sign_in_page
 from console.texts import words
-from console.theme import FAVICON, box, dress, text
+from console.theme import BRAND, FAVICON, box, dress, text
 from console.tools import ToolsPage
 from console.usage import UsagePage
 
@@ -31,8 +32,8 @@ def create_console(url: str, secret: str, path: str) -> FastAPI:
     """The console of the server at `url`, to be mounted at `path`. Once in a process: NiceGUI has one application."""
     http = open_http(url)
     register(http)
-    session.guard(pages)
     pages.add_exception_handler(404, _missing)
+    pages.colors(**BRAND)
     pages.on_shutdown(http.aclose)
     host = FastAPI(openapi_url=None)
     ui.run_with(
@@ -47,6 +48,7 @@ def create_console(url: str, secret: str, path: str) -> FastAPI:
         # Until the browser is closed, and never for the API's own addresses.
         session_middleware_kwargs={"session_cookie": COOKIE, "path": path, "max_age": None, "same_site": "lax"},
     )
+    session.guard(host)
     return host
 
 
@@ -77,6 +79,10 @@ def register(http: httpx.AsyncClient) -> None:
     @ui.page("/tools", response_timeout=30)
     async def tools(request: Request) -> Response | None:
         return await _page(request, http, "tools", lambda context: ToolsPage(context).open())
+
+    @ui.page("/models", response_timeout=30)
+    async def models(request: Request) -> Response | None:
+        return await _page(request, http, "models", lambda context: ModelsPage(context).open())
 
     @ui.page("/usage", response_timeout=30)
     async def usage(request: Request) -> Response | None:

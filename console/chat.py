@@ -145,7 +145,8 @@ class Chat:
         self.thread_id = str(thread["thread_id"])
         self._greeting.delete()
         self._frame.conversations.current = self.thread_id
-        ui.navigate.history.replace(f"/chat/{self.thread_id}")
+        # By itself it would leave out where the console is mounted.
+        ui.run_javascript(f"history.replaceState(history.state, '', window.path_prefix + '/chat/{self.thread_id}')")
         self._frame.heading.set_text(title)
         ui.page_title(f"{title} · {self._context.t('app')}")
         await self._frame.conversations.show()
@@ -225,7 +226,7 @@ class Chat:
 
 def heading(context: Context, thread: dict[str, Any] | None) -> str:
     """The page's title."""
-    return context.t("nav.chat") if thread is None else title_of(thread, context.t)
+    return context.t("threads.new") if thread is None else title_of(thread, context.t)
 
 
 def _interrupts(thread: dict[str, Any]) -> list[Any]:

@@ -27,7 +27,7 @@ class Context:
     """The page itself, which stays when the element goes that a handler belongs to."""
 
     def moment(self, value: str | None) -> str:
-        return moment(value, self.preferences.language)
+        return moment(value, self.preferences.language, self.preferences.zone)
 
     @property
     def role(self) -> str:

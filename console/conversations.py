@@ -6,14 +6,16 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from nicegui import ui
 
 from console.context import Context
 from console.dialogs import ask_text, confirm
+from console.keyed import KeyedList, Row
 from console.texts import Words
-from console.theme import box, icon_button, menu_action, text
+from console.theme import box, menu_action, menu_button, text
 from console.transcript import Child, turns_of
 
 TITLE_CHARS = 60
@@ -34,7 +36,8 @@ class Conversations:
         )
         with self.search.add_slot("prepend"):
             ui.icon("search", size="18px")
-        self._list = box("threads").props(f'role=navigation aria-label="{t("nav.chat")}"')
+        place = box("threads").props(f'role=navigation aria-label="{t("nav.chat")}"')
+        self._rows = KeyedList(place)
         self._switch = ui.button(t("threads.archived"), on_click=self._toggle, icon="inventory_2", color=None)
         self._switch.props("flat no-caps dense align=left").classes("quiet tiny")
 
@@ -56,38 +59,42 @@ class Conversations:
             for thread in self._threads
             if bool(thread["metadata"].get("archived")) == self._archived and wanted in title_of(thread, t).lower()
         ]
-        self._list.clear()
-        with self._list:
-            if not shown:
-                text(
-                    t("threads.nothing") if wanted or self._archived else t("threads.empty"), "faint small thread-group"
-                )
-            group = ""
-            for thread in shown:
-                if (age := _age(str(thread["updated_at"]))) != group:
-                    group = age
-                    text(t(age), "thread-group")
-                self._row(thread)
+        rows: list[Row] = []
+        if not shown:
+            none = t("threads.nothing" if wanted or self._archived else "threads.empty")
+            rows.append(Row("none", none, partial(text, none, "threads-none")))
+        group = ""
+        for thread in shown:
+            if (age := _age(str(thread["updated_at"]))) != group:
+                group = age
+                rows.append(Row(age, None, partial(text, t(age), "thread-group")))
+            state = (title_of(thread, t), thread["thread_id"] == self.current, self._archived)
+            rows.append(Row(thread["thread_id"], state, partial(self._row, thread)))
+        self._rows.show(rows)
 
-    def _row(self, thread: dict[str, Any]) -> None:
+    def _row(self, thread: dict[str, Any]) -> ui.element:
         t, title, here = self._context.t, title_of(thread, self._context.t), thread["thread_id"] == self.current
-        with box(f"thread {'here' if here else ''}"):
+        with box(f"thread {'here' if here else ''}") as row:
             link = ui.link(title, f"/chat/{thread['thread_id']}").props(
                 f"title={json.dumps(title, ensure_ascii=False)}"
             )
             if here:
                 link.props("aria-current=page")
-            with icon_button("more_horiz", t("threads.actions", title=title), classes="quiet tiny"), ui.menu():
-                menu_action("edit", t("threads.rename"), lambda: self._rename(thread))
-                archived = bool(thread["metadata"].get("archived"))
-                menu_action(
-                    "unarchive" if archived else "archive",
-                    t("threads.unarchive" if archived else "threads.archive"),
-                    lambda: self._patch(thread, {"archived": not archived}),
-                )
-                menu_action("description", t("threads.export_md"), lambda: self._export(thread, "md"))
-                menu_action("data_object", t("threads.export_json"), lambda: self._export(thread, "json"))
-                menu_action("delete", t("delete"), lambda: self._delete(thread))
+            name = t("threads.actions", title=title)
+            menu_button("more_horiz", name, lambda: self._actions(thread), "quiet tiny").mark("thread-actions")
+        return row
+
+    def _actions(self, thread: dict[str, Any]) -> None:
+        t, archived = self._context.t, bool(thread["metadata"].get("archived"))
+        menu_action("edit", t("threads.rename"), lambda: self._rename(thread))
+        menu_action(
+            "unarchive" if archived else "archive",
+            t("threads.unarchive" if archived else "threads.archive"),
+            lambda: self._patch(thread, {"archived": not archived}),
+        )
+        menu_action("description", t("threads.export_md"), lambda: self._export(thread, "md"))
+        menu_action("data_object", t("threads.export_json"), lambda: self._export(thread, "json"))
+        menu_action("delete", t("delete"), lambda: self._delete(thread))
 
     async def _rename(self, thread: dict[str, Any]) -> None:
         t = self._context.t

@@ -14,6 +14,7 @@ from typing import Any
 from nicegui import ui
 
 from console.context import Context
+from console.naming import tool_title
 from console.theme import box, text
 
 Decide = Callable[[Any], Awaitable[None]]
@@ -72,7 +73,7 @@ class Decision:
             with box("row-line"):
                 ui.icon("gpp_maybe", size="20px").style("color:var(--warn)")
                 text(t("approval.title"), tag="b")
-            text(t("approval.text", name=action.name), "muted")
+            text(t("approval.text", name=tool_title(action.name, t)), "muted")
             if action.description:
                 text(action.description, "small anywhere")
             given = json.dumps(action.arguments, ensure_ascii=False, indent=2)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Awaitable, Callable
+from functools import partial
+from html import escape
 from typing import Any, Final
 
 from nicegui import ui
@@ -10,9 +14,10 @@ from nicegui.events import UploadEventArguments
 from console.api import ApiError
 from console.context import Context
 from console.dialogs import ask_text, confirm, window
+from console.keyed import KeyedList, Row
 from console.passage import open_text
 from console.texts import size
-from console.theme import box, icon_button, menu_action, text
+from console.theme import box, menu_action, menu_button, page_head, text
 
 MAX_BYTES: Final = 26_214_400
 """What the server takes unless it is configured otherwise; it has the last word."""
@@ -36,9 +41,7 @@ class DocumentsPage:
         context, t = self._context, self._context.t
         await self._load()
         with box("page"):
-            with box("page-head"):
-                text(t("documents.title"), tag="h2")
-                text(t("documents.lead"), tag="p")
+            page_head(t("documents.title"), t("documents.lead"))
             if context.visitor.manages:
                 self._draw_upload()
             else:
@@ -49,27 +52,38 @@ class DocumentsPage:
                     f'outlined dense clearable debounce=150 aria-label="{t("documents.search")}"'
                 ).classes("grow")
                 self._count = text("", "faint small")
-            self._list = box("list")
+            self._list = KeyedList(box("list"))
             self._draw()
-        self._timer = ui.timer(POLL_SECONDS, self._poll)
+        ui.timer(POLL_SECONDS, self._poll)
 
     def _draw_upload(self) -> None:
         t = self._context.t
-        limit = size(MAX_BYTES, self._context.preferences.language)
-        upload = ui.upload(
-            multiple=True,
-            auto_upload=True,
-            max_file_size=MAX_BYTES,
-            label=t("documents.drop"),
-            on_upload=self._uploaded,
-            on_rejected=lambda: ui.notify(t("documents.rejected", size=limit), type="warning"),
-        )
-        upload.props("flat hide-upload-btn").classes("drop").mark("upload")
-        with box("row-line"):
-            text(t("documents.kinds", size=limit), "faint small grow")
+        with box("stack"):
+            self._drop(self._uploaded, multiple=True).mark("upload")
             self._local = ui.switch(t("documents.local_only")).mark("local-only")
             self._local.tooltip(t("documents.local_only_help"))
-        self._upload = upload
+
+    def _drop(self, on_upload: Callable[[UploadEventArguments], Awaitable[None]], *, multiple: bool) -> ui.upload:
+        """Where files are dropped, or chosen by a click anywhere in it."""
+        t, limit = self._context.t, size(MAX_BYTES, self._context.preferences.language)
+
+        async def taken(event: UploadEventArguments) -> None:
+            await on_upload(event)
+            upload.run_method("removeUploadedFiles")
+
+        upload = ui.upload(
+            multiple=multiple,
+            auto_upload=True,
+            max_file_size=MAX_BYTES,
+            on_upload=taken,
+            on_rejected=lambda: ui.notify(t("documents.rejected", size=limit), type="warning"),
+        )
+        name, kinds = escape(t("documents.drop")), escape(t("documents.kinds", size=limit))
+        face = f'<q-icon name="cloud_upload" /><b>{name}</b><span>{kinds}</span><q-uploader-add-trigger />'
+        upload.add_slot(
+            "header", f'<div class="drop-face" tabindex="0" role="button" @keydown.enter="props.pickFiles">{face}</div>'
+        )
+        return upload.props("flat").classes("drop")
 
     async def _uploaded(self, event: UploadEventArguments) -> None:
         await self._send(event, None)
@@ -107,19 +121,18 @@ class DocumentsPage:
             row for row in self._rows if wanted in f"{row['title']} {row['filename']} {' '.join(row['labels'])}".lower()
         ]
         self._count.set_text(t("documents.total", n=self._total))
-        self._list.clear()
-        with self._list:
-            if not rows:
-                text(t("threads.nothing") if wanted else t("documents.empty"), "empty")
-            for row in rows:
-                self._row(row)
+        shown = [Row(row["document_id"], json.dumps(row), partial(self._row, row)) for row in rows]
+        if not rows:
+            none = t("threads.nothing" if wanted else "documents.empty")
+            shown.append(Row("none", none, partial(text, none, "empty")))
+        self._list.show(shown)
 
-    def _row(self, row: dict[str, Any]) -> None:
+    def _row(self, row: dict[str, Any]) -> ui.element:
         t, language = self._context.t, self._context.preferences.language
-        with box("item").mark("document"):
+        with box("item").mark("document") as item:
             text(str(row["filename"]).rpartition(".")[2].upper()[:4], "kind")
             with box("grow"):
-                text(str(row["title"]), "anywhere").style("font-weight:570")
+                text(str(row["title"]), "anywhere strong")
                 with box("row-line small faint"):
                     facts = [t("documents.facts", size=size(row["size_bytes"], language), chunks=row["chunks"])]
                     facts += [t("documents.pages", n=row["pages"])] if row["pages"] is not None else []
@@ -135,16 +148,21 @@ class DocumentsPage:
             chip = _CHIPS.get(row["status"], "accent")
             text(t(f"status.{row['status']}"), f"chip {chip} {'only-wide' if chip == 'good' else ''}", "span")
             self._actions(row)
+        return item
 
     def _actions(self, row: dict[str, Any]) -> None:
-        t = self._context.t
-        with icon_button("more_vert", t("documents.actions", title=row["title"])), ui.menu():
+        t, manages = self._context.t, self._context.visitor.manages
+
+        def fill() -> None:
             if row["status"] == "ready":
                 menu_action("article", t("documents.open"), lambda: open_text(self._context, row))
-            if self._context.visitor.manages:
+            if manages:
                 menu_action("label", t("documents.labels"), lambda: self._label(row))
                 menu_action("upload_file", t("documents.next"), lambda: self._replace(row))
                 menu_action("delete", t("delete"), lambda: self._delete(row))
+
+        if manages or row["status"] == "ready":
+            menu_button("more_vert", t("documents.actions", title=row["title"]), fill).mark("document-actions")
 
     async def _label(self, row: dict[str, Any]) -> None:
         t = self._context.t
@@ -169,8 +187,7 @@ class DocumentsPage:
         with window(opened=True) as dialog, box("form"):
             text(t("documents.next"), tag="h2")
             text(str(row["title"]), "muted anywhere")
-            upload = ui.upload(auto_upload=True, max_file_size=MAX_BYTES, label=t("documents.drop"), on_upload=sent)
-            upload.props("flat hide-upload-btn").classes("drop")
+            self._drop(sent, multiple=False)
 
     async def _delete(self, row: dict[str, Any]) -> None:
         t = self._context.t

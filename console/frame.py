@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlencode
 
 from nicegui import ui
@@ -21,10 +22,14 @@ PAGES = (
     ("/", "chat", "forum"),
     ("/documents", "documents", "description"),
     ("/notes", "notes", "lightbulb"),
+    # ("/skills", "skills", "school"),
     ("/tools", "tools", "handyman"),
+    ("/models", "models", "memory"),
     ("/usage", "usage", "bar_chart"),
     ("/graph", "graph", "account_tree"),
 )
+_TITLED: Final = frozenset({"chat", "graph"})
+"""Pages that fill the screen: their title stands above them. The others begin with theirs."""
 _NAMES = {"ru": "Русский", "en": "English"}
 
 
@@ -55,10 +60,11 @@ def frame(context: Context, here: str, title: str, *, path: str, thread_id: str 
             "flat no-caps"
         ).classes("outline").mark("new-conversation")
         conversations = Conversations(context, thread_id)
-    with ui.header(elevated=False).classes("head"):
-        icon_button("menu", t("menu.open"), lambda: drawer.run_method("toggle"), "quiet only-narrow")
-        heading = text(title, "one-line grow", "h1")
-        heading.mark("heading")
+    with ui.header(elevated=False).classes("head" if here in _TITLED else "head bare"):
+        icon_button("menu", t("menu.open"), lambda: drawer.run_method("toggle"), "quiet only-narrow").mark("menu")
+        heading = text(title if here in _TITLED else "", "one-line grow", "h1" if here in _TITLED else "div")
+        if here in _TITLED:
+            heading.mark("heading")
         _account(context, path)
     content = box("stack", "main").style("gap:0;width:100%")
     ui.skip_link(t("skip"), target=content)
@@ -88,17 +94,14 @@ def _navigation(context: Context, here: str) -> None:
 
 def _account(context: Context, path: str) -> None:
     t, visitor = context.t, context.visitor
-    with (
-        ui.button(visitor.user, icon="account_circle", color=None)
-        .props(f'flat no-caps aria-label="{t("menu.account")}"')
-        .classes("quiet")
-        .mark("account"),
-        ui.menu().props("auto-close"),
-    ):
-        with box("menu stack").style("min-width:240px;gap:2px"):
+    button = ui.button(color=None).props(f'flat no-caps aria-label="{t("menu.account")}" aria-haspopup=menu')
+    with button.classes("quiet account").mark("account"):
+        text(visitor.user[:1].upper(), "face", "span")
+        text(visitor.user, "one-line only-wide", "span")
+        with ui.menu().props("auto-close"), box("menu stack").style("min-width:240px;gap:2px"):
             with box().style("padding:8px 12px 10px"):
-                text(visitor.user, "anywhere").style("font-weight:620")
-                text(f"{visitor.organization} · {context.role}", "small muted anywhere")
+                text(visitor.user, "anywhere strong")
+                text(" · ".join(filter(None, (visitor.organization, context.role))), "small muted anywhere")
             _choices(
                 t("menu.language"),
                 path,

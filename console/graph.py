@@ -56,12 +56,14 @@ class GraphPage:
                 # Drawn by our own server, every name in it escaped.
                 self._canvas = ui.html("", sanitize=False).mark("graph-picture")
             with box("graph-panel"):
-                with box():
-                    text(t("graph.title"), tag="h2")
-                    text(t("graph.lead"), "muted small")
+                text(t("graph.lead"), "muted small")
                 self._choices(threads, runs)
                 self._panel = box("stack")
         self._redraw()
+        # Where the picture is wider than the screen, it begins where the graph does.
+        ui.run_javascript(
+            "document.querySelector('.node[data-node=__start__]')?.scrollIntoView({inline: 'center', block: 'nearest'})"
+        )
         with self._panel:
             self._describe(explained, runs)
 

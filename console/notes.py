@@ -10,7 +10,7 @@ from nicegui import ui
 from console.api import ApiError
 from console.context import Context
 from console.dialogs import ask_text, confirm
-from console.theme import box, icon_button, text
+from console.theme import box, icon_button, page_head, text
 
 MAX_CHARS: Final = 500
 PAGE: Final = 200
@@ -28,9 +28,7 @@ class NotesPage:
         t = self._context.t
         await self._load()
         with box("page"):
-            with box("page-head"):
-                text(t("notes.title"), tag="h2")
-                text(t("notes.lead"), tag="p")
+            page_head(t("notes.title"), t("notes.lead"))
             if self._context.visitor.manages:
                 with box("card stack"):
                     self._field = ui.textarea(t("notes.new")).props(f"outlined autogrow counter maxlength={MAX_CHARS}")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, timedelta, timezone, tzinfo
 from typing import Any, Final, Literal, get_args
 from urllib.parse import urlencode, urlsplit
 
@@ -23,6 +25,8 @@ TOKEN: Final = "token"  # noqa: S105 - the name of a field
 MAX_TOKEN_CHARS: Final = 2600
 """What a browser still keeps of a cookie once it is signed and encoded."""
 COOKIE: Final = "consilium_session"
+ZONE_COOKIE: Final = "consilium_zone"
+"""Set by the pages themselves."""
 _LANGUAGE, _THEME = "consilium_language", "consilium_theme"
 _YEAR: Final = 365 * 24 * 3600
 _GUARDS: Final = [
@@ -54,6 +58,11 @@ class Visitor:
         """Whether they are likely to be allowed to change documents and notes."""
         return bool({"manager", "admin", "operator"} & set(self.roles))
 
+    @property
+    def administers(self) -> bool:
+        """Whether they are likely to be allowed to change MCP servers."""
+        return bool({"admin", "operator"} & set(self.roles))
+
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
@@ -61,6 +70,8 @@ class Preferences:
 
     language: Language
     theme: Theme
+    zone: tzinfo = UTC
+    """As far from UTC as the browser's clock."""
 
 
 def visitor_of(session: Mapping[str, Any]) -> Visitor | None:
@@ -83,7 +94,13 @@ def preferences_of(request: Request) -> Preferences:
     language, theme = request.cookies.get(_LANGUAGE), request.cookies.get(_THEME)
     if language not in LANGUAGES:
         language = chosen_language(request.headers.get("accept-language", ""))
-    return Preferences(language, theme if theme in THEMES else "auto")
+    return Preferences(language, theme if theme in THEMES else "auto", _zone(request.cookies.get(ZONE_COOKIE)))
+
+
+def _zone(minutes: str | None) -> tzinfo:
+    """The zone that is so many minutes behind UTC, as browsers count; UTC where it isn't told."""
+    told = int(minutes) if minutes and re.fullmatch(r"-?\d{1,3}", minutes) else 0
+    return timezone(timedelta(minutes=-told))
 
 
 def install(app: FastAPI, http: httpx.AsyncClient) -> None:
@@ -97,6 +114,8 @@ def install(app: FastAPI, http: httpx.AsyncClient) -> None:
         token = token.strip().strip("\"'").removeprefix("Bearer ").strip()
         if not token:
             return _to(request, "/sign-in", error="empty")
+        if not token.isascii() or not token.isprintable():
+            return _to(request, "/sign-in", error="malformed")
         if len(token) > MAX_TOKEN_CHARS:
             return _to(request, "/sign-in", error="too_long")
         try:
@@ -126,7 +145,10 @@ def install(app: FastAPI, http: httpx.AsyncClient) -> None:
 
 
 def guard(app: FastAPI) -> None:
-    """Keep the pages out of other sites' frames and their addresses out of other sites' logs."""
+    """Keep the pages out of other sites' frames, their addresses out of other sites' logs, the cookies off plain http.
+
+    To be called last, for it must be around what sets the cookies.
+    """
     app.add_middleware(_Guard)
 
 
@@ -135,12 +157,22 @@ class _Guard:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        secure = scope.get("scheme") == "https"
+
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *_GUARDS]}
+                sent = [
+                    (name, _secure(value)) if secure and name == b"set-cookie" else (name, value)
+                    for name, value in message["headers"]
+                ]
+                message = {**message, "headers": [*sent, *_GUARDS]}
             await send(message)
 
         await self._app(scope, receive, guarded if scope["type"] == "http" else send)
+
+
+def _secure(cookie: bytes) -> bytes:
+    return cookie if b"; secure" in cookie.lower() else cookie + b"; Secure"
 
 
 def _why(refused: ApiError) -> dict[str, str]:

@@ -10,6 +10,7 @@ from nicegui import ui
 
 from console.agents import Agents
 from console.context import Context
+from console.naming import tool_title
 from console.theme import box, text
 from console.transcript import REPORT, Child, ToolCall, shown_result, text_of
 
@@ -24,7 +25,7 @@ def tool_step(context: Context, call: ToolCall, opened: dict[str, bool]) -> None
     with _fold(call.call_id, opened).mark("tool-call") as fold:
         with fold.add_slot("header"), box("step-head"):
             _status(call.status)
-            text(call.name, "name mono")
+            text(tool_title(call.name, t), "name one-line")
             text(_short(call.arguments), "faint one-line grow only-wide")
             if call.duration_ms is not None:
                 text(t("graph.ms", n=call.duration_ms), "faint small", "span").style("margin-left:auto;flex:none")
@@ -72,7 +73,7 @@ def _child_body(context: Context, child: Child, opened: dict[str, bool]) -> None
     if said:
         with box():
             text(t("chat.report"), "field-name")
-            ui.markdown(said.replace("[", "\\[")).classes("answer small")
+            ui.markdown(said.replace("[", "\\[")).classes("prose small")
     if child.error:
         text(str(child.error.get("message") or child.error.get("code") or ""), "notice bad")
     if child.thread_id:

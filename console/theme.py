@@ -9,9 +9,14 @@ from typing import Any, Final
 
 from nicegui import ui
 
-from console.session import Preferences
+from console.session import ZONE_COOKIE, Preferences
 
 _HERE: Final = Path(__file__).resolve().parent
+# The parts that bring their own colours take ours, in light and in dark.
+BRAND: Final = {
+    "primary": "var(--accent)", "positive": "var(--good)", "negative": "var(--bad)", "warning": "var(--warn)",
+    "dark": "var(--card)", "dark_page": "var(--page)",
+}  # fmt: skip
 DARK: Final[dict[str, bool | None]] = {"auto": None, "light": False, "dark": True}
 LOGO: Final = (
     '<svg viewBox="0 0 32 32" aria-hidden="true"><rect width="32" height="32" rx="9" fill="#0b6585"/>'
@@ -20,6 +25,11 @@ LOGO: Final = (
     '<circle cx="23" cy="21.5" r="3" fill="#fff"/><circle cx="16" cy="16" r="2" fill="#bfe6f3"/></svg>'
 )
 FAVICON: Final = LOGO.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+
+# Times are shown as the visitor's clock has them, from the second page on.
+_ZONE: Final = (
+    f"document.cookie = '{ZONE_COOKIE}=' + new Date().getTimezoneOffset() + ';path=/;max-age=31536000;samesite=lax';"
+)
 
 # Keeps the end of the conversation in view while it grows, unless its reader has scrolled up.
 _STICK: Final = """
@@ -63,7 +73,7 @@ def dress(preferences: Preferences) -> None:
     ui.dark_mode(DARK[preferences.theme])
     ui.add_head_html(
         f"<style>{style()}</style>"
-        f'<script>document.documentElement.lang = "{preferences.language}";{_STICK}</script>'
+        f'<script>document.documentElement.lang = "{preferences.language}";{_ZONE}{_STICK}</script>'
         '<meta name="theme-color" media="(prefers-color-scheme: light)" content="#ffffff">'
         '<meta name="theme-color" media="(prefers-color-scheme: dark)" content="#11161b">'
         '<meta name="referrer" content="same-origin">'
@@ -80,6 +90,14 @@ def box(classes: str = "", tag: str = "div") -> ui.element:
     return ui.element(tag).classes(classes)
 
 
+def page_head(title: str, lead: str) -> ui.element:
+    """What a page is called and for."""
+    with box("page-head grow") as head:
+        text(title, tag="h1").mark("heading")
+        text(lead, tag="p")
+    return head
+
+
 def text(content: str, classes: str = "", tag: str = "div") -> ui.label:
     """A plain element with text; markup in it stays text."""
     element = ui.label(content).classes(classes)
@@ -93,6 +111,20 @@ def icon_button(icon: str, label: str, on_click: Callable[[], Any] | None = None
         f'flat round dense aria-label="{_attribute(label)}"'
     )
     return button.classes(classes).tooltip(label)
+
+
+def menu_button(icon: str, label: str, fill: Callable[[], None], classes: str = "quiet") -> ui.button:
+    """An icon that opens a menu. `fill` builds its entries when it is opened first: most menus of a list never are."""
+    button = icon_button(icon, label, classes=classes).props("aria-haspopup=menu")
+    built: list[ui.menu] = []
+
+    def opened() -> None:
+        if not built:
+            with button, ui.menu(value=True) as menu:
+                fill()
+            built.append(menu)
+
+    return button.on_click(opened)
 
 
 def menu_action(icon: str, label: str, action: Callable[[], Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from nicegui import ui
 from nicegui.events import GenericEventArguments
@@ -13,7 +13,7 @@ from nicegui.events import GenericEventArguments
 from console.agents import Agents
 from console.context import Context
 from console.decision import Decide, Decision
-from console.passage import open_passage
+from console.passage import is_web, open_passage
 from console.step_view import child_step, tool_step
 from console.texts import number
 from console.theme import box, icon_button, text
@@ -49,7 +49,7 @@ class TurnView:
             self._steps = box("steps")
             self._notices = box("stack").style("gap:6px")
             self._answer = ui.markdown("", extras=["fenced-code-blocks", "tables", "cuddled-lists", "break-on-newline"])
-            self._answer.classes("answer").props("aria-live=off").mark("answer")
+            self._answer.classes("answer prose").props("aria-live=off").mark("answer")
             self._answer.on("click", self._cited, js_handler=_EMIT_SOURCE)
             self._decisions = box("stack")
             self._sources = box("stack").style("gap:8px")
@@ -154,26 +154,40 @@ class TurnView:
         if self.turn.status == "running" or not self.turn.citations:
             return
         text(self._context.t("chat.sources"), "field-name")
+        by_place: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+        for cited in sorted(self.turn.citations, key=lambda one: int(one.get("n") or 0)):
+            quotes = by_place.setdefault(tuple(cited.get(name) for name in ("n", "document_id", "version", "url")), [])
+            if all((one.get("start"), one.get("quote")) != (cited.get("start"), cited.get("quote")) for one in quotes):
+                quotes.append(cited)
         with box("sources"):
-            seen: set[tuple[Any, ...]] = set()
-            for cited in sorted(self.turn.citations, key=lambda one: int(one.get("n") or 0)):
-                place = tuple(cited.get(name) for name in ("n", "document_id", "version", "start", "end", "url"))
-                if place not in seen:
-                    seen.add(place)
-                    self._source(cited)
+            for quotes in by_place.values():
+                self._source(quotes)
 
-    def _source(self, cited: Mapping[str, Any]) -> None:
-        t = self._context.t
-        with box("source", "button").props("type=button").mark("source") as button:
-            text(str(cited.get("n")), "n", "span")
+    def _source(self, quotes: list[Mapping[str, Any]]) -> None:
+        """A numbered source: each of its quotes opens where it stands."""
+        t, first = self._context.t, quotes[0]
+        with box("source").mark("source"):
+            text(str(first.get("n")), "n", "span")
             with box("grow"):
-                text(str(cited.get("title") or cited.get("url")), "title one-line")
-                text(f"«{' '.join(str(cited.get('quote') or '').split())}»", "quote")
-                about = [t("chat.page", n=cited["page"])] if cited.get("page") is not None else []
-                about += [str(cited["section"]).rpartition("›")[2].strip()] if cited.get("section") else []
-                text(" · ".join(about), "faint small one-line")
-                if cited.get("local_only"):
-                    text(t("chat.local_only"), "chip warn", "span")
+                with box("row-line").style("flex-wrap:nowrap"):
+                    text(str(first.get("title") or first.get("url")), "title one-line grow")
+                    if is_web(first.get("url")):
+                        ui.icon("open_in_new", size="16px").classes("faint")
+                    if any(one.get("local_only") for one in quotes):
+                        text(t("chat.local_only"), "chip warn", "span")
+                for cited in quotes:
+                    self._quote(cited)
+
+    def _quote(self, cited: Mapping[str, Any]) -> None:
+        t = self._context.t
+        with box("quote", "button").props("type=button").mark("quote") as button:
+            said = " ".join(str(cited.get("quote") or "").split())
+            text(t("chat.quote", quote=said) if said else str(cited.get("url") or ""), "said", "span")
+            about = [t("chat.page", n=cited["page"])] if cited.get("page") is not None else []
+            about += [str(cited["section"]).rpartition("›")[2].strip()] if cited.get("section") else []
+            about += [str(urlsplit(str(cited["url"])).hostname)] if is_web(cited.get("url")) else []
+            if about:
+                text(" · ".join(about), "faint one-line", "span")
         button.on("click", lambda: open_passage(self._context, cited))
 
     async def _cited(self, event: GenericEventArguments) -> None:

@@ -10,7 +10,7 @@ from nicegui import ui
 
 from console.context import Context
 from console.texts import number
-from console.theme import box, text
+from console.theme import box, page_head, text
 
 PERIODS: Final = (7, 30, 90)
 _PROMPT, _COMPLETION = "#2f8fb3", "#8ac6db"
@@ -31,12 +31,10 @@ class UsagePage:
         quotas = await self._context.api.call("GET", "/v1/quotas")
         with box("page"):
             with box("row-line"):
-                with box("page-head grow"):
-                    text(t("usage.title"), tag="h2")
-                    text(t("usage.lead"), tag="p")
+                page_head(t("usage.title"), t("usage.lead"))
                 periods = {days: t("usage.days", n=days) for days in PERIODS}
                 choice = ui.toggle(periods, value=self._days, on_change=lambda event: self._choose(int(event.value)))
-                choice.props(f'flat no-caps dense aria-label="{t("usage.period")}" toggle-color=primary')
+                choice.props(f'flat unelevated no-caps dense aria-label="{t("usage.period")}"').classes("segmented")
             self._limits(quotas)
             self._report = box("stack").style("gap:18px")
             await self._show()
@@ -77,7 +75,7 @@ class UsagePage:
                     continue
                 with box("item").mark("limit"), box("grow"):
                     with box("row-line"):
-                        text(self._subject(limit), "grow anywhere").style("font-weight:570")
+                        text(self._subject(limit), "grow anywhere strong")
                         text(self._spent(limit), "small muted")
                     share = _share(limit)
                     if share is not None:
@@ -96,8 +94,8 @@ class UsagePage:
 
     def _spent(self, limit: Mapping[str, Any]) -> str:
         t = self._context.t
-        most = t("unlimited") if limit["daily_tokens"] is None else self._number(limit["daily_tokens"])
-        return t("usage.of", used=self._number(limit["used"]), limit=most)
+        used, most = self._number(limit["used"]), limit["daily_tokens"]
+        return t("usage.unlimited", used=used) if most is None else t("usage.of", used=used, limit=self._number(most))
 
     def _number(self, value: int) -> str:
         return number(value, self._context.preferences.language)
@@ -139,10 +137,15 @@ class UsagePage:
             for name, colour in (("prompt", _PROMPT), ("completion", _COMPLETION))
         ]
         axis = {"axisLabel": {"color": _GREY}, "axisLine": {"lineStyle": {"color": _GREY}}}
+        numbers = {
+            "axisLabel": {"color": _GREY, ":formatter": "value => value.toLocaleString(document.documentElement.lang)"}
+        }
         with box("card"):
             text(t("usage.by_day"), "field-name")
             ui.echart(
                 {
+                    "animation": False,
+                    "textStyle": {"fontFamily": "inherit"},
                     "tooltip": {"trigger": "axis"},
                     "legend": {"bottom": 0, "textStyle": {"color": _GREY}, "icon": "circle"},
                     "grid": {"left": 8, "right": 8, "top": 14, "bottom": 34, "containLabel": True},
@@ -152,7 +155,7 @@ class UsagePage:
                         **axis,
                         "axisTick": {"show": False},
                     },
-                    "yAxis": {"type": "value", **axis, "splitLine": {"lineStyle": {"color": _GREY, "opacity": 0.2}}},
+                    "yAxis": {"type": "value", **numbers, "splitLine": {"lineStyle": {"color": _GREY, "opacity": 0.2}}},
                     "series": series,
                 }
             ).classes("chart").mark("usage-chart")

@@ -32,7 +32,7 @@ async def test_a_source_opens_with_its_words_marked(ann: User, contract: str) ->
     await ann.open("/")
     await ask(ann)
     await answered(ann)
-    ann.find(marker="source").click()
+    ann.find(marker="quote").click()
     await ann.should_see(marker="passage", retries=30)
     passage = shown(ann, "passage")[0]
     assert '<mark id="passage-mark">' in passage
@@ -46,7 +46,7 @@ async def test_what_a_document_says_is_never_markup(ann: User, server: Served) -
     await ann.open("/")
     await ask(ann, "What is the penalty for odd delivery?")
     await answered(ann)
-    ann.find(marker="source").click()
+    ann.find(marker="quote").click()
     await ann.should_see(marker="passage", retries=30)
     assert "<img" not in shown(ann, "passage")[0]
 

@@ -10,7 +10,7 @@ from nicegui.testing import User
 from tests.console.conftest import CONTRACT, answered, ask, count, seen, shown, sign_in, signed_in
 from tests.serving import Served
 
-PAGES = ["/", "/documents", "/notes", "/tools", "/usage", "/graph"]
+PAGES = ["/", "/documents", "/notes", "/tools", "/models", "/usage", "/graph"]
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -30,6 +30,7 @@ async def test_a_bad_token_is_told_apart_and_not_kept(visitor: User, server: Ser
     for token, said in (
         ("", "Enter a token"),
         ("what is this", "This is not a token"),
+        ("токен", "This is not a token"),
         (server.token()[:-6] + "AAAAAA", "signature is wrong"),
         ("x" * 5000, "too long"),
     ):
@@ -114,7 +115,9 @@ async def test_a_note_is_added_once(ann: User) -> None:
 
 async def test_tools_and_models_show_their_health(ann: User) -> None:
     await ann.open("/tools")
-    assert any("search_documents" in one and "available" in one for one in shown(ann, "tool"))
+    assert any("Search the documents" in one and "available" in one for one in shown(ann, "tool"))
+    assert any("Search the web" in one and "TAVILY_API_KEY" in one for one in shown(ann, "tool"))
+    await ann.open("/models")
     providers = shown(ann, "provider")
     assert "extractive" in providers[0], "usable ones come first"
     assert any("OPENAI_API_KEY" in one for one in providers), "what is missing is named"
@@ -172,11 +175,13 @@ async def test_a_conversation_is_renamed_and_deleted_from_its_menu(ann: User, se
     thread = await server.sdk().threads.create(metadata={"title": "About pumps"})
     await ann.open("/")
     await ann.should_see("About pumps", retries=30)
+    ann.find(marker="thread-actions").click()
     ann.find(marker="action-edit").click()
     await ann.should_see(marker="dialog-text", retries=30)
     ann.find(marker="dialog-text").clear().type("Pumps and fans")
     ann.find(marker="dialog-save").click()
     await ann.should_see("Pumps and fans", retries=30)
+    ann.find(marker="thread-actions").click()
     assert (await server.sdk().threads.get(thread["thread_id"]))["metadata"]["title"] == "Pumps and fans"
     ann.find(marker="action-delete").click()
     await ann.should_see(marker="confirm", retries=30)
@@ -189,6 +194,7 @@ async def test_a_conversation_is_taken_along(ann: User, server: Served, contract
     await ann.open("/")
     await ask(ann)
     await answered(ann)
+    ann.find(marker="thread-actions").click()
     await ann.should_see("Download as Markdown", retries=30)
     ann.find(marker="action-description").click()
     answer = await ann.download.next()
@@ -198,11 +204,13 @@ async def test_a_conversation_is_taken_along(ann: User, server: Served, contract
 
 async def test_a_document_is_labelled_and_deleted(ann: User, server: Served, contract: str) -> None:
     await ann.open("/documents")
+    ann.find(marker="document-actions").click()
     ann.find(marker="action-label").click()
     await ann.should_see(marker="dialog-text", retries=30)
     ann.find(marker="dialog-text").type("local_only, legal")
     ann.find(marker="dialog-save").click()
     await seen(lambda: "local_only" in shown(ann, "document")[0], "the label")
+    ann.find(marker="document-actions").click()
     ann.find(marker="action-delete").click()
     await ann.should_see(marker="confirm", retries=30)
     ann.find(marker="confirm").click()
