@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -172,8 +172,8 @@ class Chat:
         if self._following is not None:
             return
         view = self._views[-1]
-        view.turn.interrupts, view.turn.status = [], "running"
-        self._follow(view.turn, self._context.api.run(str(self.thread_id), resume=answer), view)
+        asked, view.turn.interrupts, view.turn.status = view.turn.interrupts, [], "running"
+        self._follow(view.turn, self._context.api.run(str(self.thread_id), resume=answer), view, asked)
 
     async def _cancel(self) -> None:
         view = self._views[-1]
@@ -183,7 +183,14 @@ class Chat:
         with self._context.telling():
             await self._context.api.cancel(str(self.thread_id), view.turn.run_id)
 
-    def _follow(self, turn: Turn, parts: AsyncGenerator[StreamPart, None], view: TurnView | None = None) -> None:
+    def _follow(
+        self,
+        turn: Turn,
+        parts: AsyncGenerator[StreamPart, None],
+        view: TurnView | None = None,
+        asked: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Show a run as it goes. `asked` is what was decided to go on with it."""
         if view is None:
             with self._column:
                 view = self._view(turn)
@@ -191,9 +198,11 @@ class Chat:
         self._working(True)
         with self._column:
             ui.run_javascript("window.consiliumToEnd?.()")
-        self._following = background_tasks.create(self._read(view, parts), name="follow a run")
+        self._following = background_tasks.create(self._read(view, parts, asked), name="follow a run")
 
-    async def _read(self, view: TurnView, parts: AsyncGenerator[StreamPart, None]) -> None:
+    async def _read(
+        self, view: TurnView, parts: AsyncGenerator[StreamPart, None], asked: Sequence[Mapping[str, Any]]
+    ) -> None:
         turn, drawn = view.turn, 0.0
         try:
             async with aclosing(parts):
@@ -204,7 +213,10 @@ class Chat:
                         with self._column:
                             view.update()
         except ApiError as error:
-            turn.status, turn.error = "failed", {"message": self._context.explain(error)}
+            if asked and error.status is not None and error.status < 500:
+                self._refused(turn, error, asked)
+            else:
+                turn.status, turn.error = "failed", {"message": self._context.explain(error)}
         finally:
             self._following, self._stopping = None, False
         if turn.status == "running":
@@ -213,6 +225,17 @@ class Chat:
             view.update()
             self._working(False)
         await self._frame.conversations.show()
+
+    def _refused(self, turn: Turn, error: ApiError, asked: Sequence[Mapping[str, Any]]) -> None:
+        """A decision wasn't taken: it is asked for again, unless somebody else has decided."""
+        t = self._context.t
+        with self._column:
+            if error.status == 409:
+                ui.notify(t("approval.decided"), type="warning")
+                ui.navigate.to(f"/chat/{self.thread_id}")
+            else:
+                ui.notify(self._context.explain(error), type="negative", multi_line=True, close_button=t("close"))
+        turn.status, turn.interrupts = "waiting", list(asked)
 
     def _working(self, working: bool) -> None:
         self._send.set_visibility(not working)

@@ -13,9 +13,13 @@ from typing import Any
 
 from nicegui import ui
 
+from console.agents import Agents
+from console.arguments import Arguments
 from console.context import Context
+from console.dialogs import ask_text
 from console.naming import tool_title
 from console.theme import box, text
+from console.transcript import MAIN
 
 Decide = Callable[[Any], Awaitable[None]]
 """Goes on with the run; takes what `resume` is to be."""
@@ -23,12 +27,13 @@ Decide = Callable[[Any], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What an agent wants to do. `allowed` are the kinds of answers that are taken."""
+    """What an agent wants to do. `allowed` are the kinds of answers that are taken, `schema` is the arguments'; None if unknown."""
 
     name: str
     arguments: Any
     description: str
     allowed: frozenset[str]
+    schema: Any = None
 
 
 def actions_of(value: Any) -> list[Action]:
@@ -37,9 +42,9 @@ def actions_of(value: Any) -> list[Action]:
         return []
     requests = value.get("action_requests")
     if isinstance(requests, list):
-        allowed = {one.get("action_name"): one.get("allowed_decisions") for one in value.get("review_configs") or []}
-        return [_action(one, allowed.get(one.get("name"))) for one in requests]
-    return [_action(value, value.get("allowed_decisions"))] if value.get("name") else []
+        reviews = {one.get("action_name"): one for one in value.get("review_configs") or []}
+        return [_action(one, reviews.get(one.get("name"), {})) for one in requests]
+    return [_action(value, value)] if value.get("name") else []
 
 
 def resume_of(interrupt: Mapping[str, Any], decisions: list[dict[str, Any]]) -> dict[str, Any]:
@@ -49,55 +54,74 @@ def resume_of(interrupt: Mapping[str, Any], decisions: list[dict[str, Any]]) -> 
     return {str(interrupt["id"]): answer}
 
 
-def _action(request: Mapping[str, Any], allowed: Any) -> Action:
+def _action(request: Mapping[str, Any], review: Mapping[str, Any]) -> Action:
+    allowed = review.get("allowed_decisions")
     kinds = frozenset(allowed) if isinstance(allowed, list) else frozenset({"approve", "edit", "reject"})
     arguments = request.get("args", request.get("arguments", {}))
-    return Action(str(request.get("name")), arguments, str(request.get("description") or ""), kinds)
+    said = str(request.get("description") or "")
+    return Action(str(request.get("name")), arguments, said, kinds, review.get("args_schema"))
 
 
 class Decision:
     """The cards of one interrupt. The run goes on once each of its actions is decided."""
 
-    def __init__(self, context: Context, interrupt: Mapping[str, Any], decide: Decide) -> None:
-        self._context, self._interrupt, self._decide = context, interrupt, decide
-        self._actions = actions_of(interrupt.get("value"))
+    def __init__(self, context: Context, agents: Agents, interrupt: Mapping[str, Any], decide: Decide) -> None:
+        self._context, self._agents, self._interrupt, self._decide = context, agents, interrupt, decide
+        value = interrupt.get("value")
+        self._actions = actions_of(value)
+        self._agent = str(value["agent"]) if isinstance(value, Mapping) and value.get("agent") else MAIN
         self._answers: dict[int, dict[str, Any]] = {}
         if not self._actions:
-            text(json.dumps(interrupt.get("value"), ensure_ascii=False, indent=2), "code", "pre")
+            text(json.dumps(value, ensure_ascii=False, indent=2), "code", "pre")
         for at, action in enumerate(self._actions):
             self._card(at, action)
 
     def _card(self, at: int, action: Action) -> None:
         t = self._context.t
-        with box("card stack").mark("approval") as card:
+        with (
+            box("card approval stack").props(f'role=group aria-label="{t("approval.title")}"').mark("approval") as card
+        ):
             with box("row-line"):
-                ui.icon("gpp_maybe", size="20px").style("color:var(--warn)")
-                text(t("approval.title"), tag="b")
-            text(t("approval.text", name=tool_title(action.name, t)), "muted")
+                ui.icon("front_hand", size="20px").style("color:var(--warn)")
+                text(t("approval.title"), "strong")
+            text(t("approval.text", agent=self._agents.title(self._agent), name=tool_title(action.name, t)), "anywhere")
             if action.description:
-                text(action.description, "small anywhere")
-            given = json.dumps(action.arguments, ensure_ascii=False, indent=2)
-            field = ui.textarea(t("approval.arguments"), value=given).props("outlined autogrow").classes("mono")
-            field.mark("approval-arguments").set_enabled("edit" in action.allowed)
+                text(action.description, "small muted anywhere")
+            fields = Arguments(self._context, action.arguments, action.schema)
+            fields.allow(False)
             with box("row-line"):
                 if "approve" in action.allowed:
-                    approve = ui.button(t("approval.approve"), color=None).props("flat no-caps").classes("solid")
-                    approve.mark("approve").on_click(lambda: self._approved(at, card, field, given))
+                    approve = _button(t("approval.approve"), "solid").mark("approve")
+                    approve.on_click(lambda: self._answered(at, card, {"type": "approve"}))
+                if "edit" in action.allowed:
+                    changed = _button(t("approval.approve_changed"), "solid").mark("approve-changed")
+                    changed.on_click(lambda: self._edited(at, card, fields)).set_visibility(False)
+                    edit = _button(t("approval.edit"), "outline").mark("approval-edit")
+                    shown = [one for one in (approve if "approve" in action.allowed else None, edit) if one is not None]
+                    edit.on_click(lambda: _begin(fields, changed, shown))
                 if "reject" in action.allowed:
-                    reject = ui.button(t("approval.reject"), color=None).props("flat no-caps").classes("outline")
-                    reject.mark("reject").on_click(lambda: self._answered(at, card, {"type": "reject"}))
+                    reject = _button(t("approval.reject"), "outline").mark("reject")
+                    reject.on_click(lambda: self._rejected(at, card))
 
-    async def _approved(self, at: int, card: ui.element, field: ui.textarea, given: str) -> None:
-        if field.value == given:
-            await self._answered(at, card, {"type": "approve"})
-            return
+    async def _edited(self, at: int, card: ui.element, fields: Arguments) -> None:
         try:
-            arguments = json.loads(field.value or "")
+            arguments = fields.value()
         except ValueError as wrong:
-            ui.notify(self._context.t("approval.not_json", message=wrong), type="warning")
+            ui.notify(str(wrong), type="warning")
+            return
+        if arguments == self._actions[at].arguments:
+            await self._answered(at, card, {"type": "approve"})
             return
         edited = {"name": self._actions[at].name, "args": arguments}
         await self._answered(at, card, {"type": "edit", "edited_action": edited})
+
+    async def _rejected(self, at: int, card: ui.element) -> None:
+        t = self._context.t
+        why = await ask_text(
+            t, t("approval.reject_title"), t("approval.why"), "", limit=2000, lines=True, action=t("approval.reject")
+        )
+        if why is not None:
+            await self._answered(at, card, {"type": "reject", "message": why} if why else {"type": "reject"})
 
     async def _answered(self, at: int, card: ui.element, answer: dict[str, Any]) -> None:
         self._answers[at] = answer
@@ -105,3 +129,14 @@ class Decision:
         if len(self._answers) == len(self._actions):
             answers = [self._answers[n] for n in range(len(self._actions))]
             await self._decide(resume_of(self._interrupt, answers))
+
+
+def _button(label: str, look: str) -> ui.button:
+    return ui.button(label, color=None).props("flat no-caps").classes(look)
+
+
+def _begin(fields: Arguments, changed: ui.button, shown: list[ui.button]) -> None:
+    fields.allow(True)
+    changed.set_visibility(True)
+    for button in shown:
+        button.set_visibility(False)

@@ -36,7 +36,15 @@ async def confirm(t: Words, title: str, content: str, action: str) -> bool:
 
 
 async def ask_text(
-    t: Words, title: str, label: str, value: str, *, limit: int = 200, lines: bool = False, hint: str = ""
+    t: Words,
+    title: str,
+    label: str,
+    value: str,
+    *,
+    limit: int = 200,
+    lines: bool = False,
+    hint: str = "",
+    action: str = "",
 ) -> str | None:
     """A text of at most `limit` characters; None where the visitor thinks better of it. May be empty."""
     with window() as dialog, box("form"):
@@ -51,9 +59,9 @@ async def ask_text(
             ui.button(t("cancel"), on_click=lambda: dialog.submit(None), color=None).props("flat no-caps").classes(
                 "outline"
             )
-            ui.button(t("save"), on_click=lambda: dialog.submit(field.value), color=None).props("flat no-caps").classes(
-                "solid"
-            ).mark("dialog-save")
+            ui.button(action or t("save"), on_click=lambda: dialog.submit(field.value), color=None).props(
+                "flat no-caps"
+            ).classes("solid").mark("dialog-save")
     answer = await dialog
     dialog.delete()
     return None if answer is None else str(answer).strip()

@@ -19,12 +19,12 @@ _COLOURS = {"succeeded": "var(--good)", "completed": "var(--good)", "failed": "v
 _SHORT = 90
 
 
-def tool_step(context: Context, call: ToolCall, opened: dict[str, bool]) -> None:
+def tool_step(context: Context, call: ToolCall, opened: dict[str, bool], *, at_work: bool = False) -> None:
     """A tool call; unfolded it shows its arguments and what came of them. `opened` remembers which are unfolded."""
     t = context.t
     with _fold(call.call_id, opened).mark("tool-call") as fold:
         with fold.add_slot("header"), box("step-head"):
-            _status(call.status)
+            _status(call.status, at_work)
             text(tool_title(call.name, t), "name one-line")
             text(_short(call.arguments), "faint one-line grow only-wide")
             if call.duration_ms is not None:
@@ -37,12 +37,14 @@ def tool_step(context: Context, call: ToolCall, opened: dict[str, bool]) -> None
             _labelled(t("chat.result"), shown_result(call.result))
 
 
-def child_step(context: Context, agents: Agents, child: Child, opened: dict[str, bool]) -> None:
+def child_step(
+    context: Context, agents: Agents, child: Child, opened: dict[str, bool], *, at_work: bool = False
+) -> None:
     """Work handed to a specialist; unfolded it shows the task, the specialist's own calls and their answer."""
     t, key = context.t, f"child:{child.call_id or child.thread_id or child.namespace}"
     with _fold(key, opened).classes("child").mark("child") as fold:
         with fold.add_slot("header"), box("step-head"):
-            _status(child.status)
+            _status(child.status, at_work)
             text(agents.title(child.agent), "name")
             text(child.task, "faint one-line grow only-wide")
             text(t(f"status.{child.status}") if child.status in _KNOWN else child.status, "chip", "span").style(
@@ -117,9 +119,12 @@ def _fold(key: str, opened: dict[str, bool]) -> ui.expansion:
     return fold
 
 
-def _status(status: str) -> None:
+def _status(status: str, at_work: bool) -> None:
     if status in _ICONS:
         ui.icon(_ICONS[status]).style(f"color:{_COLOURS[status]}")
+    elif not at_work:
+        # Nothing moves: it waits for a person, or was left where it stood.
+        ui.icon("pending").style("color:var(--ink-3)")
     else:
         ui.spinner(size="16px").style("color:var(--accent);flex:none")
 

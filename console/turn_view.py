@@ -61,7 +61,7 @@ class TurnView:
         turn = self.turn
         self._part("who", (turn.status, tuple(turn.agents), self._at_work()), self._who, self._draw_who)
         steps = tuple(_state(step) for step in turn.steps)
-        self._part("steps", steps, self._steps, self._draw_steps)
+        self._part("steps", (steps, turn.status == "running"), self._steps, self._draw_steps)
         notices = (
             turn.status,
             turn.stop_reason,
@@ -115,9 +115,9 @@ class TurnView:
     def _draw_steps(self) -> None:
         for step in self.turn.steps:
             if isinstance(step, Child):
-                child_step(self._context, self._agents, step, self._open)
+                child_step(self._context, self._agents, step, self._open, at_work=self.turn.status == "running")
             elif step.name != REPORT:
-                tool_step(self._context, step, self._open)
+                tool_step(self._context, step, self._open, at_work=self.turn.status == "running")
 
     def _draw_notices(self) -> None:
         t, turn = self._context.t, self.turn
@@ -129,6 +129,8 @@ class TurnView:
         if turn.status == "failed":
             message = str((turn.error or {}).get("message") or "")
             text(f"{t('chat.failed')} {message}".strip(), "notice bad").props("role=alert").mark("failure")
+        elif turn.status == "waiting":
+            text(t("chat.waiting"), "notice warn").props("role=status").mark("waiting")
         elif turn.status == "stopped":
             said = t("chat.stopped") if turn.text or turn.run_id else t("chat.missing_answer")
             text(said, "notice")
@@ -148,7 +150,7 @@ class TurnView:
         if self.turn.status != "waiting" or self._on_decision is None:
             return
         for interrupt in self.turn.interrupts:
-            Decision(self._context, interrupt, self._on_decision)
+            Decision(self._context, self._agents, interrupt, self._on_decision)
 
     def _draw_sources(self) -> None:
         if self.turn.status == "running" or not self.turn.citations:

@@ -56,6 +56,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "chat.you": ("Вы", "You"),
     "chat.thinking": ("Думает…", "Thinking…"),
     "chat.working": ("{agent} работает…", "{agent} is working…"),
+    "chat.waiting": ("Ждёт вашего решения.", "Waiting for your decision."),
     "chat.stopped": ("Остановлено.", "Stopped."),
     "chat.failed": ("Не получилось ответить.", "There is no answer."),
     "chat.retracted": (
@@ -95,11 +96,19 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "stop.provider_failure": ("Модели не отвечают.", "The models don't answer."),
     # approvals
     "approval.title": ("Нужно ваше решение", "Your decision is needed"),
-    "approval.text": ("Агент хочет выполнить действие «{name}».", "The agent wants to run “{name}”."),
+    "approval.text": ("{agent} хочет выполнить действие «{name}».", "{agent} wants to run “{name}”."),
+    "approval.edit": ("Изменить", "Edit"),
+    "approval.approve_changed": ("Разрешить с изменениями", "Approve with changes"),
+    "approval.reject_title": ("Отклонить действие?", "Reject the action?"),
+    "approval.why": ("Причина (необязательно)", "Why (optional)"),
+    "approval.no_arguments": ("Без параметров.", "It takes no parameters."),
+    "approval.decided": (
+        "Решение уже принято, или вопрос больше не актуален.",
+        "It has been decided already, or nothing waits any more.",
+    ),
     "approval.approve": ("Разрешить", "Approve"),
     "approval.reject": ("Отклонить", "Reject"),
-    "approval.arguments": ("Аргументы (можно изменить)", "Arguments (you may change them)"),
-    "approval.not_json": ("Это не JSON: {message}", "This is not JSON: {message}"),
+    "approval.not_json": ("«{name}» — это не JSON: {message}", "“{name}” is not JSON: {message}"),
     # a passage
     "passage.title": ("Цитата в документе", "The quotation in its document"),
     "passage.whole": ("Показать весь документ", "Show the whole document"),

@@ -47,7 +47,6 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "copied": ("Скопировано", "Copied"),
     "unknown": ("неизвестно", "unknown"),
     "none": ("нет", "none"),
-    "unlimited": ("без ограничения", "no limit"),
     "not_found.title": ("Такой страницы нет", "There is no such page"),
     "not_found.text": (
         "Её могли удалить, или она принадлежит другому.",

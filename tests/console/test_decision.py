@@ -42,18 +42,20 @@ def test_an_answer_goes_to_its_own_interrupt() -> None:
     ("interrupt", "clicks", "edited", "expected"),
     [
         (ONE, ["approve"], None, {"i1": {"type": "approve"}}),
-        (ONE, ["reject"], None, {"i1": {"type": "reject"}}),
+        (ONE, ["reject", "dialog-save"], None, {"i1": {"type": "reject"}}),
+        (ONE, ["approval-edit", "approve-changed"], None, {"i1": {"type": "approve"}}),
         (
             ONE,
-            ["approve"],
-            '{"price": 7}',
+            ["approval-edit", "approve-changed"],
+            7,
             {"i1": {"type": "edit", "edited_action": {"name": "update_lead", "args": {"price": 7}}}},
         ),
     ],
 )
 async def test_a_card_gives_the_decision(
-    visitor: User, interrupt: dict[str, Any], clicks: list[str], edited: str | None, expected: dict[str, Any]
+    visitor: User, interrupt: dict[str, Any], clicks: list[str], edited: int | None, expected: dict[str, Any]
 ) -> None:
+    from console.agents import Agents
     from console.api import Api, open_http
     from console.context import Context
     from console.decision import Decision
@@ -71,13 +73,14 @@ async def test_a_card_gives_the_decision(
         @ui.page("/decision")
         def page() -> None:
             context = Context(Api(http, ""), ann, Preferences("en", "light"), words("en"), ui.context.client)
-            Decision(context, interrupt, decide)
+            Decision(context, Agents([], "en"), interrupt, decide)
 
         await visitor.open("/decision")
-        if edited is not None:
-            for field in visitor.find(marker="approval-arguments").elements:
-                field.value = edited  # type: ignore[attr-defined]
         for click in clicks:
+            if edited is not None and click == "approve-changed":
+                for field in visitor.find(marker="argument-price").elements:
+                    field.value = edited  # type: ignore[attr-defined]
+            await visitor.should_see(marker=click, retries=30)
             visitor.find(marker=click).click()
         await seen(lambda: given == [expected], "the decision")
         assert count(visitor, marker="approval") == 0
