@@ -146,7 +146,7 @@ async def add_server(state: StateDep, caller: AdminDep, body: NewServer) -> Serv
         created_by=caller.user_id,
         **body.model_dump(),
     )
-    _check(state, server)
+    await _check(state, server)
     await state.mcp_servers.add(server)
     return await _refreshed(state, server)
 
@@ -162,7 +162,7 @@ async def change_server(state: StateDep, caller: AdminDep, server_id: str, body:
     """Change a server, switch it off or on. At another address it is another server: what it lists there is approved anew."""
     server = await _own(state, caller, server_id)
     changed = McpServer.model_validate(server.model_dump() | body.model_dump(exclude_unset=True))
-    _check(state, changed)
+    await _check(state, changed)
     other_place = (changed.url, changed.transport) != (server.url, server.transport)
     await state.mcp_servers.update(changed, other_place=other_place)
     state.services.mcp.forget(caller.organization_id, server_id)
@@ -211,7 +211,7 @@ async def _refreshed(state: AppState, server: McpServer) -> ServerView:
     return _view(await state.services.mcp.overview(server.organization_id, server.server_id))
 
 
-def _check(state: AppState, server: McpServer) -> None:
+async def _check(state: AppState, server: McpServer) -> None:
     """Raises InvalidInput for an address that can't be one or will be refused, headers that can't be sent, unknown agents."""
     try:
         url = httpx.URL(server.url or "")
@@ -232,9 +232,10 @@ def _check(state: AppState, server: McpServer) -> None:
             raise InvalidInput("headers", f"'{name[:60]}' can't be set")
         if len(value) > 8000 or not value.isascii() or not value.isprintable():
             raise InvalidInput("headers", f"the value of {name} must be printable ASCII, at most 8000 characters")
-    unknown = [name for name in server.agents if name != EVERY_AGENT and name not in state.skills]
+    known = (await state.skills.read(server.organization_id)).in_force
+    unknown = [name for name in server.agents if name != EVERY_AGENT and name not in known]
     if unknown:
-        raise InvalidInput("agents", f"there is no agent '{unknown[0]}'", available=sorted(state.skills))
+        raise InvalidInput("agents", f"there is no agent '{unknown[0]}'", available=sorted(known))
 
 
 def _view(overview: Overview) -> ServerView:
