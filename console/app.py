@@ -22,6 +22,8 @@ from console.models import ModelsPage
 from console.notes import NotesPage
 from console.session import COOKIE, preferences_of, visitor_of
 from console.sign_in import sign_in_page
+from console.skill_page import SkillPage
+from console.skills import NEW, SkillsPage
 from console.texts import words
 from console.theme import BRAND, FAVICON, box, dress, text
 from console.tools import ToolsPage
@@ -75,6 +77,18 @@ def register(http: httpx.AsyncClient) -> None:
     @ui.page("/notes", response_timeout=30)
     async def notes(request: Request) -> Response | None:
         return await _page(request, http, "notes", lambda context: NotesPage(context).open())
+
+    @ui.page("/skills", response_timeout=30)
+    async def skills(request: Request) -> Response | None:
+        return await _page(request, http, "skills", lambda context: SkillsPage(context).open())
+
+    @ui.page("/skills/{name}", response_timeout=30)
+    async def skill(request: Request, name: str) -> Response | None:
+        return await _page(request, http, "skills", lambda context: SkillPage(context, name).open())
+
+    @ui.page(NEW, response_timeout=30)
+    async def new_skill(request: Request) -> Response | None:
+        return await _page(request, http, "skills", lambda context: SkillPage(context, None).open())
 
     @ui.page("/tools", response_timeout=30)
     async def tools(request: Request) -> Response | None:

@@ -22,7 +22,7 @@ PAGES = (
     ("/", "chat", "forum"),
     ("/documents", "documents", "description"),
     ("/notes", "notes", "lightbulb"),
-    # ("/skills", "skills", "school"),
+    ("/skills", "skills", "school"),
     ("/tools", "tools", "handyman"),
     ("/models", "models", "memory"),
     ("/usage", "usage", "bar_chart"),

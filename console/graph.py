@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -19,6 +20,7 @@ from console.theme import box, icon_button, text
 
 MAX_STATES: Final = 300
 MAX_CHILDREN: Final = 40
+_PART: Final = re.compile('data-subgraph="([^"]+)"')
 _ZOOM: Final = 1.25
 _GOOD: Final = frozenset({"success"})
 _BUSY: Final = frozenset({"pending", "running"})
@@ -77,7 +79,7 @@ class GraphPage:
             inner = await api.history(child["thread_id"], limit=MAX_STATES, metadata=of_run)
             if inner:
                 children.append((str(child["agent"]), inner))
-        self._path = path_of(states, children, explained["calls"])
+        self._path = path_of(states, children, explained["calls"], drawn=set(_PART.findall(self._picture)))
         return explained
 
     def _choices(self, threads: list[dict[str, Any]], runs: list[dict[str, Any]]) -> None:

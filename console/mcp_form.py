@@ -59,8 +59,8 @@ class ServerForm:
         options = {EVERY_AGENT: t("mcp.every_agent"), **self._agents.titles}
         # An agent that isn't there any more is still shown, to be taken out.
         options |= {name: name for name in server.get("agents", ()) if name not in options}
-        self._for = ui.select(options, value=list(server.get("agents", [EVERY_AGENT])), label=t("mcp.agents"))
-        self._for.props("outlined multiple use-chips")
+        chosen = list(server.get("agents", [EVERY_AGENT]))
+        self._for = ui.select(options, value=chosen, label=t("mcp.agents"), multiple=True).props("outlined use-chips")
         identities = {one: t(f"mcp.identity.{one}") for one in _IDENTITIES}
         self._identity = ui.select(identities, value=server.get("identity", "user"), label=t("mcp.identity"))
         self._identity.props("outlined")
@@ -94,7 +94,9 @@ class ServerForm:
         except ApiError as error:
             at = fields.get(str(error.details.get("field") or "").rpartition(".")[2])
             if at is not None:
-                at.props["error"], at.props["error-message"] = True, error.message
+                pattern = at is self._name and error.status == 422
+                at.props["error"] = True
+                at.props["error-message"] = self._context.t("mcp.name_hint") if pattern else error.message
                 at.update()
             else:
                 self._said.set_text(self._context.explain(error))

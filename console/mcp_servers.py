@@ -16,6 +16,7 @@ from console.dialogs import confirm
 from console.keyed import KeyedList, Row
 from console.mcp_form import ServerForm
 from console.mcp_review import review
+from console.texts import TEXTS
 from console.theme import box, menu_action, menu_button, text
 
 _COLOURS: Final = {
@@ -86,9 +87,12 @@ class McpServers:
                     name = t("documents.actions", title=server["name"])
                     menu_button("more_vert", name, lambda: self._actions(server, own)).mark("mcp-actions")
             text(" · ".join(self._facts(server)), "faint small anywhere")
-            if server["reason"]:
-                colour = _COLOURS.get(server["state"], "")
-                text(server["reason"]["message"], f"notice small {'' if colour == 'good' else colour}")
+            # What waits for an approval is told below, with the button for it.
+            if server["reason"] and server["state"] != "changed":
+                colour, key = _COLOURS.get(server["state"], ""), f"mcp.reason.{server['reason']['code']}"
+                said = t(key) if key in TEXTS else server["reason"]["message"]
+                notice = text(said, f"notice small {'' if colour == 'good' else colour}")
+                notice.tooltip(server["reason"]["message"])
             self._waiting(server)
             self._tools(server)
         return card

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, Final
 
-from console.transcript import MAIN
+from console.transcript import MAIN, OWN_SPECIALIST
 
 _MODEL_NODES: Final = frozenset({"model", "summarise", "structure"})
 _SLACK: Final = timedelta(milliseconds=250)
@@ -22,6 +22,8 @@ class Step:
     node: str
     """As the picture names it: `model`, `legal_agent:model`."""
     agent: str
+    place: str
+    """The part of the picture it is in: the agent's own, or the one that an organisation's own specialists share."""
     began: datetime
     ended: datetime
     calls: list[Mapping[str, Any]] = field(default_factory=list)
@@ -69,11 +71,16 @@ def path_of(
     root: Sequence[Mapping[str, Any]],
     children: Iterable[tuple[str, Sequence[Mapping[str, Any]]]],
     calls: Iterable[Mapping[str, Any]],
+    *,
+    drawn: Collection[str] | None = None,
 ) -> Path:
-    """The path of one run: states of its thread and of its children's by agent (newest first, of this run alone), its calls."""
-    steps = _steps(root, MAIN)
+    """The path of one run: states of its thread and of its children's by agent (newest first, of this run alone), its calls.
+
+    `drawn` are the agents that the picture has a part of its own for; None is all of them.
+    """
+    steps = _steps(root, MAIN, MAIN)
     for agent, states in children:
-        steps += _steps(states, agent)
+        steps += _steps(states, agent, agent if drawn is None or agent in drawn else OWN_SPECIALIST)
     # A specialist's node spans all that happens in it: it comes before its own steps.
     steps.sort(key=lambda step: (step.began, step.deep, step.ended))
     other: list[Mapping[str, Any]] = []
@@ -86,29 +93,29 @@ def path_of(
 def taken_edges(path: Path, edges: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
     """Which of the graph's edges the run went along: those from a step to one that began when it ended."""
     known, taken = set(edges), set()
-    for agent in {step.agent for step in path.steps}:
+    for agent, place in {(step.agent, step.place) for step in path.steps}:
         own = [step for step in path.steps if step.agent == agent and not _is_frame(step, path)]
         taken |= {(one.node, other.node) for one, other in pairwise(own)}
         if own:
-            taken |= {(f"{_prefix(agent)}__start__", own[0].node), (own[-1].node, f"{_prefix(agent)}__end__")}
+            taken |= {(f"{_prefix(place)}__start__", own[0].node), (own[-1].node, f"{_prefix(place)}__end__")}
             if agent != MAIN:
-                taken |= _crossings(path, agent, own[0].node, own[-1].node)
+                taken |= _crossings(path, place, own[0].node, own[-1].node)
     return taken & known
 
 
-def _crossings(path: Path, agent: str, entry: str, leave: str) -> set[tuple[str, str]]:
+def _crossings(path: Path, place: str, entry: str, leave: str) -> set[tuple[str, str]]:
     """How the supervisor went into a specialist and out again."""
     main = [step for step in path.steps if step.agent == MAIN]
     crossed = set()
     for before, frame in pairwise(main):
-        if frame.node == agent:
+        if frame.node == place:
             crossed.add((before.node, entry))
     for frame, after in pairwise(main):
-        if frame.node == agent:
+        if frame.node == place:
             crossed.add((leave, after.node))
     # Specialists side by side stand next to each other in the list: all came from and went to the same nodes.
     for at, step in enumerate(main):
-        if step.node == agent:
+        if step.node == place:
             earlier = next((one for one in reversed(main[:at]) if not _is_frame(one, path)), None)
             later = next((one for one in main[at + 1 :] if not _is_frame(one, path)), None)
             crossed |= {(earlier.node, entry)} if earlier is not None else set()
@@ -118,21 +125,21 @@ def _crossings(path: Path, agent: str, entry: str, leave: str) -> set[tuple[str,
 
 def _is_frame(step: Step, path: Path) -> bool:
     """Whether the step is a specialist as the supervisor sees it, drawn as a frame."""
-    return step.agent == MAIN and any(other.agent == step.node for other in path.steps)
+    return step.agent == MAIN and any(other.place == step.node for other in path.steps)
 
 
-def _steps(states: Sequence[Mapping[str, Any]], agent: str) -> list[Step]:
+def _steps(states: Sequence[Mapping[str, Any]], agent: str, place: str) -> list[Step]:
     steps = []
     for before, after in pairwise(sorted(states, key=lambda state: str(state["created_at"]))):
         for task in before.get("tasks") or ():
             name = str(task["name"])
             if not name.startswith("__"):
-                steps.append(Step(f"{_prefix(agent)}{name}", agent, _at(before), _at(after)))
+                steps.append(Step(f"{_prefix(place)}{name}", agent, place, _at(before), _at(after)))
     return steps
 
 
-def _prefix(agent: str) -> str:
-    return "" if agent == MAIN else f"{agent}:"
+def _prefix(place: str) -> str:
+    return "" if place == MAIN else f"{place}:"
 
 
 def _at(state: Mapping[str, Any]) -> datetime:

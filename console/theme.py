@@ -94,7 +94,8 @@ def page_head(title: str, lead: str) -> ui.element:
     """What a page is called and for."""
     with box("page-head grow") as head:
         text(title, tag="h1").mark("heading")
-        text(lead, tag="p")
+        if lead:
+            text(lead, tag="p")
     return head
 
 

@@ -13,6 +13,8 @@ MAIN: Final = "main"
 DELEGATE: Final = "switch_to_subagent"
 REPORT: Final = "finish_subagent"
 """The call by which a specialist reports to whoever asked it."""
+OWN_SPECIALIST: Final = "organization_specialist"
+"""The node in which every specialist of the organisation's own works."""
 _CANCELLED: Final = frozenset({"cancelled", "run_cancelled", "interrupted"})
 
 
@@ -126,7 +128,7 @@ class Turn:
 
     def _message(self, message: Mapping[str, Any], namespace: str) -> None:
         kind, key = message.get("type"), str(message.get("id"))
-        texts = self._child_of(namespace).texts if namespace else self.texts
+        texts = self._child_of(namespace, message.get("name")).texts if namespace else self.texts
         if kind == "remove":
             texts.pop(key, None)
         elif kind == "AIMessageChunk" and (text := text_of(message)):
@@ -179,7 +181,7 @@ class Turn:
                 self.resumes_at = None
 
     def _tool_call(self, data: Mapping[str, Any], namespace: str) -> None:
-        calls: list[Any] = self._child_of(namespace).calls if namespace else self.steps
+        calls: list[Any] = self._child_of(namespace, data.get("agent")).calls if namespace else self.steps
         call_id = str(data.get("tool_call_id"))
         known = next((one for one in calls if isinstance(one, ToolCall) and one.call_id == call_id), None)
         if known is None:
@@ -197,12 +199,17 @@ class Turn:
             self.steps.append(child)
         child.status, child.error = str(data.get("status")), data.get("error")
 
-    def _child_of(self, namespace: str) -> Child:
-        """Whose namespace it is: the first of that agent that has none yet; one that was there before, where nobody waits."""
+    def _child_of(self, namespace: str, said: Any = None) -> Child:
+        """Whose namespace it is: the first of that agent that has none yet; one that was there before, where nobody waits.
+
+        The organisation's own specialists share a node: `said` is which of them it is, where the event tells.
+        """
         known = next((one for one in self.children if one.namespace == namespace), None)
         if known is not None:
             return known
         agent = namespace.partition(":")[0]
+        if agent == OWN_SPECIALIST and said:
+            agent = str(said)
         for child in self.children:
             if child.agent == agent and child.namespace is None:
                 child.namespace = namespace

@@ -10,7 +10,18 @@ from nicegui.testing import User
 from tests.console.conftest import CONTRACT, answered, ask, count, seen, shown, sign_in, signed_in
 from tests.serving import Served
 
-PAGES = ["/", "/documents", "/notes", "/tools", "/models", "/usage", "/graph"]
+PAGES = [
+    "/",
+    "/documents",
+    "/notes",
+    "/skills",
+    "/new-skill",
+    "/skills/legal_agent",
+    "/tools",
+    "/models",
+    "/usage",
+    "/graph",
+]
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -215,3 +226,74 @@ async def test_a_document_is_labelled_and_deleted(ann: User, server: Served, con
     await ann.should_see(marker="confirm", retries=30)
     ann.find(marker="confirm").click()
     await ann.should_see("No documents yet", retries=30)
+
+
+async def test_an_mcp_server_is_added_switched_off_and_removed(ann: User) -> None:
+    await ann.open("/tools")
+    await ann.should_see("There are no servers yet.")
+    ann.find(marker="mcp-add").click()
+    await ann.should_see(marker="mcp-url", retries=30)
+    ann.find(marker="mcp-name").type("crm")
+    ann.find(marker="mcp-url").type("http://10.0.0.1/mcp")
+    ann.find(marker="mcp-save").click()
+    await seen(
+        lambda: any(one.props.get("error") for one in ann.find(marker="mcp-url").elements), "the refusal at its field"
+    )
+    ann.find(marker="mcp-url").clear().type("https://mcp.invalid/mcp")
+    ann.find(marker="mcp-save").click()
+    await seen(lambda: any("unreachable" in one for one in shown(ann, "mcp-server")), "the server, unreachable")
+    ann.find(marker="mcp-enabled").click()
+    await seen(lambda: any("switched off" in one for one in shown(ann, "mcp-server")), "the server, switched off")
+    ann.find(marker="mcp-actions").click()
+    await ann.should_see(marker="action-delete", retries=30)
+    ann.find(marker="action-delete").click()
+    await ann.should_see(marker="confirm", retries=30)
+    ann.find(marker="confirm").click()
+    await ann.should_see("There are no servers yet.", retries=50)
+
+
+async def test_a_skill_is_changed_tried_and_taken_back(ann: User, server: Served) -> None:
+    await ann.open("/skills/legal_agent")
+    ann.find(marker="skill-title.en").clear().type("Counsel")
+    ann.find(marker="trial-question").type("What is the penalty?")
+    ann.find(marker="trial-ask").click()
+    await ann.should_see(marker="trial-answer", retries=100)
+    ann.find(marker="skill-save").click()
+    await ann.should_see(marker="dialog-save", retries=30)
+    ann.find(marker="dialog-save").click()
+    await ann.should_see("Saved.", retries=50)
+    async with server.http() as http:
+        assert (await http.get("/v1/skills/legal_agent")).json()["definition"]["title"]["en"] == "Counsel"
+    await ann.open("/skills")
+    assert any("Counsel" in one and "changed by you" in one for one in shown(ann, "skill"))
+    await ann.open("/skills/legal_agent")
+    assert len(shown(ann, "skill-version")) == 2
+    ann.find(marker="skill-delete").click()
+    await ann.should_see(marker="confirm", retries=30)
+    ann.find(marker="confirm").click()
+    await seen(lambda: ann.back_history[-1].endswith("/skills/legal_agent"), "the page again")
+    await ann.open("/skills")
+    assert not any("Counsel" in one for one in shown(ann, "skill"))
+
+
+async def test_a_skill_that_cannot_be_is_refused_at_its_field(ann: User) -> None:
+    await ann.open("/new-skill")
+    ann.find(marker="skill-name").type("tax_agent")
+    ann.find(marker="skill-title").type("Налоги")
+    ann.find(marker="skill-title.en").type("Taxes")
+    ann.find(marker="skill-prompt").type("You know taxes.")
+    ann.find(marker="skill-save").click()
+    await seen(
+        lambda: any(one.props.get("error") for one in ann.find(marker="skill-description").elements), "the refusal"
+    )
+    ann.find(marker="skill-description").type("Questions about taxes.")
+    ann.find(marker="skill-save").click()
+    await ann.should_see("Saved.", retries=50)
+
+
+async def test_members_see_skills_without_their_instructions(visitor: User, server: Served) -> None:
+    user = await signed_in(server, visitor, "member", "kim")
+    await user.open("/skills/legal_agent")
+    await user.should_see("Managers change skills.")
+    await user.should_not_see(marker="skill-prompt")
+    await user.should_not_see(marker="skill-save")

@@ -98,3 +98,21 @@ def test_the_path_is_drawn_into_the_picture() -> None:
 def test_without_a_run_it_is_the_picture_alone() -> None:
     drawn = draw(PICTURE, None, {})
     assert ("visited" in drawn, "with-path" in drawn) == (False, False)
+
+
+def test_an_organisations_own_specialist_is_drawn_where_they_all_work() -> None:
+    own = [
+        {**one, "tasks": [{"name": "organization_specialist"}]} if one["tasks"] == [{"name": "legal_agent"}] else one
+        for one in ROOT
+    ]
+    path = path_of(own, [("tax_agent", CHILD)], [call("tax_agent", 181, 200, 20)], drawn={"legal_agent"})
+    assert [(step.node, step.agent, step.tokens) for step in path.steps if step.deep] == [
+        ("organization_specialist:context", "tax_agent", None),
+        ("organization_specialist:model", "tax_agent", (200, 20)),
+        ("organization_specialist:finish", "tax_agent", None),
+    ]
+    edges = [
+        (one.replace("legal_agent", "organization_specialist"), other.replace("legal_agent", "organization_specialist"))
+        for one, other in EDGES
+    ]
+    assert ("organization_specialist:finish", "collect") in taken_edges(path, edges)

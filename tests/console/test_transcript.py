@@ -147,3 +147,13 @@ def test_a_result_is_shown_without_its_envelope() -> None:
     assert shown_result('{"status": "success", "content": "Found."}') == "Found."
     assert shown_result('{"content": [1, 2]}') == "[\n  1,\n  2\n]"
     assert shown_result("plain") == "plain"
+
+
+def test_own_specialists_side_by_side_share_a_node_and_are_told_apart() -> None:
+    turn = read(
+        ("custom", delegation("t1", "tax_agent", "waiting")),
+        ("custom", delegation("t2", "hr_agent", "waiting")),
+        ("messages|organization_specialist:b", [{**chunk("y", "two")[0], "name": "hr_agent"}, {}]),
+        ("messages|organization_specialist:a", [{**chunk("x", "one")[0], "name": "tax_agent"}, {}]),
+    )
+    assert [(child.agent, child.text) for child in turn.children] == [("tax_agent", "one"), ("hr_agent", "two")]
