@@ -111,8 +111,6 @@ def test_an_organisations_own_specialist_is_drawn_where_they_all_work() -> None:
         ("organization_specialist:model", "tax_agent", (200, 20)),
         ("organization_specialist:finish", "tax_agent", None),
     ]
-    edges = [
-        (one.replace("legal_agent", "organization_specialist"), other.replace("legal_agent", "organization_specialist"))
-        for one, other in EDGES
-    ]
+    renamed = [tuple(end.replace("legal_agent", "organization_specialist") for end in edge) for edge in EDGES]
+    edges = [(one, other) for one, other in renamed]
     assert ("organization_specialist:finish", "collect") in taken_edges(path, edges)
