@@ -32,7 +32,11 @@ class Arguments:
     def allow(self, editing: bool) -> None:
         """Let them be changed, also those that were left out; or not."""
         for name, field in self._fields.items():
-            field.set_enabled(editing)
+            if isinstance(field, ui.switch):
+                field.set_enabled(editing)
+            else:
+                # What can't be changed is still to be read: a field that is off would be pale.
+                field.props(remove="readonly") if editing else field.props("readonly")
             field.set_visibility(editing or name in self._given)
 
     def value(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from console.arguments import Arguments
 from console.context import Context
 from console.dialogs import ask_text
 from console.naming import tool_title
+from console.texts import TEXTS
 from console.theme import box, text
 from console.transcript import MAIN
 
@@ -85,8 +86,9 @@ class Decision:
                 ui.icon("front_hand", size="20px").style("color:var(--warn)")
                 text(t("approval.title"), "strong")
             text(t("approval.text", agent=self._agents.title(self._agent), name=tool_title(action.name, t)), "anywhere")
-            if action.description:
-                text(action.description, "small muted anywhere")
+            about = f"about.{action.name}"
+            if said := t(about) if about in TEXTS else action.description:
+                text(said, "small muted anywhere")
             fields = Arguments(self._context, action.arguments, action.schema)
             fields.allow(False)
             with box("row-line"):

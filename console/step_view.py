@@ -47,7 +47,8 @@ def child_step(
             _status(child.status, at_work)
             text(agents.title(child.agent), "name")
             text(child.task, "faint one-line grow only-wide")
-            text(t(f"status.{child.status}") if child.status in _KNOWN else child.status, "chip", "span").style(
+            status = "pending" if child.status in _GOING and not at_work else child.status
+            text(t(f"status.{status}") if status in _KNOWN else status, "chip", "span").style(
                 "margin-left:auto;flex:none"
             )
         body = box("stack").style("gap:10px")
@@ -59,7 +60,8 @@ def child_step(
                 ui.timer(0.01, lambda: _load(context, child, body, opened), once=True)
 
 
-_KNOWN = frozenset({"waiting", "active", "completed", "failed"})
+_GOING = frozenset({"waiting", "active"})
+_KNOWN = _GOING | {"pending", "completed", "failed"}
 
 
 def _child_body(context: Context, child: Child, opened: dict[str, bool]) -> None:

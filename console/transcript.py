@@ -192,11 +192,20 @@ class Turn:
 
     def _delegation(self, data: Mapping[str, Any]) -> None:
         thread_id = data.get("child_thread_id")
-        child = next((one for one in self.children if one.thread_id == thread_id), None)
+        call_id = data.get("tool_call_id")
+        child = next(
+            (
+                one
+                for one in self.children
+                # Of a conversation that is read again only the call is known until its result is there.
+                if one.thread_id == thread_id or (one.thread_id is None and call_id and one.call_id == call_id)
+            ),
+            None,
+        )
         if child is None:
-            call_id = data.get("tool_call_id")
             child = Child(call_id, str(data.get("agent")), str(data.get("task") or ""), thread_id)
             self.steps.append(child)
+        child.thread_id = thread_id or child.thread_id
         child.status, child.error = str(data.get("status")), data.get("error")
 
     def _child_of(self, namespace: str, said: Any = None) -> Child:
@@ -243,7 +252,7 @@ def _past_answer(turn: Turn, message: Mapping[str, Any]) -> None:
         arguments = call.get("args") or {}
         if call.get("name") == DELEGATE:
             task, agent = str(arguments.get("task") or ""), str(arguments.get("agent") or "")
-            turn.steps.append(Child(call.get("id"), agent, task, None, status="completed"))
+            turn.steps.append(Child(call.get("id"), agent, task, None))
         else:
             agent = str(message.get("name") or MAIN)
             turn.steps.append(ToolCall(str(call.get("id")), agent, str(call.get("name")), arguments, "succeeded"))

@@ -129,7 +129,7 @@ class TurnView:
         if turn.status == "failed":
             message = str((turn.error or {}).get("message") or "")
             text(f"{t('chat.failed')} {message}".strip(), "notice bad").props("role=alert").mark("failure")
-        elif turn.status == "waiting":
+        elif turn.status == "waiting" and not turn.interrupts:
             text(t("chat.waiting"), "notice warn").props("role=status").mark("waiting")
         elif turn.status == "stopped":
             said = t("chat.stopped") if turn.text or turn.run_id else t("chat.missing_answer")
@@ -203,7 +203,7 @@ class TurnView:
             return
         if turn.text:
             icon_button("content_copy", t("copy"), self._copy, "quiet tiny")
-        if self._on_retry is not None:
+        if self._on_retry is not None and turn.status != "waiting":
             again = icon_button("refresh", t("chat.retry"), self._on_retry, "quiet tiny").mark("retry")
             again.props("no-caps")
         if turn.run_id and (thread := self._thread_id()):

@@ -157,3 +157,11 @@ def test_own_specialists_side_by_side_share_a_node_and_are_told_apart() -> None:
         ("messages|organization_specialist:a", [{**chunk("x", "one")[0], "name": "tax_agent"}, {}]),
     )
     assert [(child.agent, child.text) for child in turn.children] == [("tax_agent", "one"), ("hr_agent", "two")]
+
+
+def test_a_turn_that_goes_on_after_a_decision_keeps_its_specialist() -> None:
+    calls = [{"id": "call_1", "name": "switch_to_subagent", "args": {"agent": "legal_agent", "task": "Look."}}]
+    (turn,) = turns_of([{"type": "human", "content": "?"}, {"type": "ai", "content": "", "tool_calls": calls}])
+    assert [child.status for child in turn.children] == ["waiting"]
+    turn.read("custom", {**delegation("t1", "legal_agent", "active"), "tool_call_id": "call_1"})
+    assert [(child.thread_id, child.status) for child in turn.children] == [("t1", "active")]
