@@ -47,7 +47,7 @@ class SkillDefinition(BaseModel):
     prompt: str = Field(min_length=1, max_length=50_000)
     """The prompt's text (in YAML: the file's name under graphs/prompts)."""
     tools: tuple[str, ...] = Field((), max_length=100)
-    mcp_servers: tuple[str, ...] = Field((), max_length=100)
+    mcp_servers: tuple[str, ...] = Field((), max_length=50)
     """Names of the MCP servers whose tools it may use, beside those that are open to every agent."""
     retrieval: RetrievalPolicy = RetrievalPolicy()
     model: ModelPolicy = ModelPolicy()

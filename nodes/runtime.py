@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pydantic.json_schema import SkipJsonSchema
+
 from domain.ids import OrganizationId, RunId, ThreadId, TraceId, UserId, new_trace_id, organization_id
 from domain.policy import ModelPolicy
 from domain.skills import MAIN, Limits, Orchestration, RunMode, Skill
@@ -49,11 +51,11 @@ class RunContext:
     orchestration: Orchestration = "graph"
     wishes: ModelPolicy = field(default_factory=ModelPolicy)
     """The request's own, of the choice of models."""
-    agent: str = MAIN
+    agent: SkipJsonSchema[str] = MAIN
     """Whom the run asks, by the name of its skill."""
-    skills: Mapping[str, Skill] | None = None
+    skills: SkipJsonSchema[Mapping[str, Skill] | None] = None
     """Those in force for the organisation at this turn. None: the operator's."""
-    trial: bool = False
+    trial: SkipJsonSchema[bool] = False
     """Whether a skill is only tried: nothing that a tool could change is changed."""
     waited_seconds: float = 0.0
     """That the run has waited for tokens: its deadline is so much later."""

@@ -172,6 +172,7 @@ class _Conversation:
                 "agent": self._task["agent"],
                 "child_thread_id": self._task["child_thread_id"],
                 "tool_call_id": self._task["tool_call_id"],
+                "namespace": self._namespace,
                 "task": self._task["task"],
                 "status": status,
                 "error": error,

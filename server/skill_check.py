@@ -27,8 +27,9 @@ async def checked_skill(
     if name in RESERVED:
         raise InvalidInput("body.name", f"'{name}' is taken by the service itself; choose another name")
     _check_known(skill.tools, "tools", "tool", state.services.tools.names())
-    servers = await state.services.mcp.overviews(organization_id)
-    _check_known(skill.mcp_servers, "mcp_servers", "MCP server", {one.server.name for one in servers})
+    if skill.mcp_servers:
+        servers = await state.services.mcp.overviews(organization_id)
+        _check_known(skill.mcp_servers, "mcp_servers", "MCP server", {one.server.name for one in servers})
     _check_model(state, skill)
     _check_descriptions(skill, skills)
     return skill

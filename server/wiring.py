@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from domain.breaker import BreakerPolicy
 from domain.catalogue import load_catalogue
+from domain.ids import organization_id
 from domain.policy import ModelPolicy
 from domain.settings import Settings, process_environment
 from graphs.build import build_graphs
@@ -164,7 +165,8 @@ def _mcp(settings: Settings, store: McpServers, environ: Mapping[str, str]) -> M
         ttl_seconds=settings.mcp_cache_seconds,
         max_tools=settings.mcp_max_tools,
     )
-    operators = load_operator_servers(settings.mcp_file, environ)
+    sample = organization_id(read_demo().name) if settings.demo else None
+    operators = load_operator_servers(settings.mcp_file, environ, sample)
     return McpToolbox(store, operators, limits, networks(settings.mcp_allowed_networks))
 
 
@@ -246,16 +248,22 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
 
 def _breaker_policy(settings: Settings) -> BreakerPolicy:
     seconds = settings.breaker_open_seconds
-    return BreakerPolicy(settings.breaker_failures, seconds, longest_seconds=30 * seconds)
+    return BreakerPolicy(
+        settings.breaker_failures,
+        seconds,
+        longest_seconds=30 * seconds,
+        longest_rest_seconds=settings.breaker_longest_rest_seconds,
+    )
 
 
 def _metrics(services: Services, db: Database) -> tuple[Metrics, Metered]:
-    """The process's metrics, fed by every model call."""
+    """The process's metrics, fed by every model call and every search."""
     defaults = {name: state.default_model for name, state in services.providers.snapshot().providers.items()}
     counted = Metrics(services.catalogue, defaults)
     metered = Metered(services.caller, tuple(defaults), db.pool)
     counted.registry.register(metered)
     services.caller.observers += [counted.call, record_call]
+    services.retriever.observers.append(counted.retrieval)
     return counted, metered
 
 

@@ -8,7 +8,7 @@ of the checkpoint tables compare that prefix.
 from __future__ import annotations
 
 import asyncio
-import secrets
+import random
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -170,7 +170,7 @@ class TenantSaver(AsyncPostgresSaver):
     def get_next_version(self, current: str | None, channel: None) -> str:
         """Ordered as text, and not the same in two branches; a third of the base class's length, as every checkpoint holds dozens."""
         number = 0 if current is None else int(str(current).partition(".")[0])
-        return f"{number + 1:010d}.{secrets.token_hex(4)}"
+        return f"{number + 1:010d}.{random.getrandbits(32):08x}"
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """As the base class; a thread that has just come into being isn't asked for what it can't have."""

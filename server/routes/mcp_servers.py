@@ -56,7 +56,10 @@ class ServerChange(BaseModel):
     only: list[Annotated[str, Field(min_length=1, max_length=500)]] | None = Field(
         None, max_length=500, description="The wanted tools by the server's names; null is all."
     )
-    on_premises: bool = Field(False, description="Whether conversations with local_only documents may call it.")
+    on_premises: bool = Field(
+        False,
+        description="Whether conversations with local_only documents may call it; only in a network the operator allowed.",
+    )
     enabled: bool = True
     connect_seconds: float | None = Field(None, gt=0, le=120)
     call_seconds: float | None = Field(None, gt=0, le=3600)
@@ -206,7 +209,7 @@ async def _own(state: AppState, caller: Identity, server_id: str) -> McpServer:
 
 
 async def _refreshed(state: AppState, server: McpServer) -> ServerView:
-    if server.enabled:
+    if server.enabled and server.not_configured is None:
         await state.services.mcp.refresh(server)
     return _view(await state.services.mcp.overview(server.organization_id, server.server_id))
 
@@ -222,20 +225,20 @@ async def _check(state: AppState, server: McpServer) -> None:
         raise InvalidInput("url", "must be an address with http:// or https://")
     if url.userinfo:
         raise InvalidInput("url", "must not hold a password; give it in `headers`")
-    if state.services.mcp.addresses.refused_literal(url.host):
-        raise InvalidInput(
-            "url",
-            "is a private or loopback address; the operator can allow its network with CONSILIUM_MCP_ALLOWED_NETWORKS",
+    if state.services.mcp.addresses(server).refused_literal(url.host):
+        where = (
+            "is in no network that the operator allowed" if server.on_premises else "is a private or loopback address"
         )
+        raise InvalidInput("url", f"{where}; the operator can allow its network with CONSILIUM_MCP_ALLOWED_NETWORKS")
     for name, value in server.headers.items():
         if not _HEADER.fullmatch(name) or _OURS.fullmatch(name):
             raise InvalidInput("headers", f"'{name[:60]}' can't be set")
         if len(value) > 8000 or not value.isascii() or not value.isprintable():
             raise InvalidInput("headers", f"the value of {name} must be printable ASCII, at most 8000 characters")
-    known = (await state.skills.read(server.organization_id)).in_force
-    unknown = [name for name in server.agents if name != EVERY_AGENT and name not in known]
+    agents = (await state.skills.read(server.organization_id)).records
+    unknown = [name for name in server.agents if name != EVERY_AGENT and name not in agents]
     if unknown:
-        raise InvalidInput("agents", f"there is no agent '{unknown[0]}'", available=sorted(known))
+        raise InvalidInput("agents", f"there is no agent '{unknown[0]}'", available=sorted(agents))
 
 
 def _view(overview: Overview) -> ServerView:

@@ -25,13 +25,17 @@ def _json(value: Any) -> Response:
 @router.get("/tools")
 async def tools(state: StateDep, caller: CallerDep) -> Response:
     """The tools of the caller's agents with their JSON Schemas, and why one is unavailable. `server` is the MCP server a tool is of,
-    null for our own."""
+    null for our own; `mcp_servers` tells how each of these does."""
     skills = (await state.skills.read(caller.organization_id)).in_force
     allowed = {name: skill.tools for name, skill in skills.items()}
     rows = [{**row, "server": None} for row in state.services.tools.describe(allowed)]
     found = await state.services.mcp.all_tools(caller.organization_id, skills)
     rows += [{**describe(tool, agents), "server": tool.server.name} for tool, agents in found]
-    return _json({"tools": rows})
+    servers = [
+        {"name": one.server.name, "state": one.state, "reason": one.reason.model_dump() if one.reason else None}
+        for one in await state.services.mcp.overviews(caller.organization_id)
+    ]
+    return _json({"tools": rows, "mcp_servers": servers})
 
 
 @router.get("/agents")
