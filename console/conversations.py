@@ -74,7 +74,7 @@ class Conversations:
 
     def _row(self, thread: dict[str, Any]) -> ui.element:
         t, title, here = self._context.t, title_of(thread, self._context.t), thread["thread_id"] == self.current
-        with box(f"thread {'here' if here else ''}") as row:
+        with box(f"thread {'here' if here else ''}").mark("thread") as row:
             link = ui.link(title, f"/chat/{thread['thread_id']}").props(
                 f"title={json.dumps(title, ensure_ascii=False)}"
             )

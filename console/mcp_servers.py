@@ -81,11 +81,13 @@ class McpServers:
                 box("grow")
                 if mine and own:
                     switch = ui.switch(value=server["enabled"]).props(f'dense aria-label="{t("mcp.enabled")}"')
-                    switch.tooltip(t("mcp.enabled")).mark("mcp-enabled")
+                    switch.tooltip(t("mcp.enabled")).mark("mcp-enabled", f"enabled-{server['name']}")
                     switch.on_value_change(lambda event: self._change(server, {"enabled": bool(event.value)}))
                 if mine:
                     name = t("documents.actions", title=server["name"])
-                    menu_button("more_vert", name, lambda: self._actions(server, own)).mark("mcp-actions")
+                    menu_button("more_vert", name, lambda: self._actions(server, own)).mark(
+                        "mcp-actions", f"actions-{server['name']}"
+                    )
             text(" · ".join(self._facts(server)), "faint small anywhere")
             # What waits for an approval is told below, with the button for it.
             if server["reason"] and server["state"] != "changed":

@@ -193,7 +193,7 @@ async def test_a_conversation_is_renamed_and_deleted_from_its_menu(ann: User, se
     await ann.should_see(marker="dialog-text", retries=30)
     ann.find(marker="dialog-text").clear().type("Pumps and fans")
     ann.find(marker="dialog-save").click()
-    await ann.should_see("Pumps and fans", retries=30)
+    await seen(lambda: any("Pumps and fans" in one for one in shown(ann, "thread")), "the new name in the list")
     ann.find(marker="thread-actions").click()
     assert (await server.sdk().threads.get(thread["thread_id"]))["metadata"]["title"] == "Pumps and fans"
     ann.find(marker="action-delete").click()
@@ -232,26 +232,32 @@ async def test_a_document_is_labelled_and_deleted(ann: User, server: Served, con
 
 async def test_an_mcp_server_is_added_switched_off_and_removed(ann: User) -> None:
     await ann.open("/tools")
-    await ann.should_see("There are no servers yet.")
+    assert not any("crm.example" in one for one in shown(ann, "mcp-server"))
     ann.find(marker="mcp-add").click()
     await ann.should_see(marker="mcp-url", retries=30)
-    ann.find(marker="mcp-name").type("crm")
+    ann.find(marker="mcp-name").type("tracker")
     ann.find(marker="mcp-url").type("http://10.0.0.1/mcp")
     ann.find(marker="mcp-save").click()
     await seen(
         lambda: any(one.props.get("error") for one in ann.find(marker="mcp-url").elements), "the refusal at its field"
     )
-    ann.find(marker="mcp-url").clear().type("https://mcp.invalid/mcp")
+    ann.find(marker="mcp-url").clear().type("https://crm.example.invalid/mcp")
     ann.find(marker="mcp-save").click()
-    await seen(lambda: any("unreachable" in one for one in shown(ann, "mcp-server")), "the server, unreachable")
-    ann.find(marker="mcp-enabled").click()
-    await seen(lambda: any("switched off" in one for one in shown(ann, "mcp-server")), "the server, switched off")
-    ann.find(marker="mcp-actions").click()
+    await seen(
+        lambda: any("tracker" in one and "unreachable" in one for one in shown(ann, "mcp-server")),
+        "the server, unreachable",
+    )
+    ann.find(marker="enabled-tracker").click()
+    await seen(
+        lambda: any("tracker" in one and "switched off" in one for one in shown(ann, "mcp-server")),
+        "the server, switched off",
+    )
+    ann.find(marker="actions-tracker").click()
     await ann.should_see(marker="action-delete", retries=30)
     ann.find(marker="action-delete").click()
     await ann.should_see(marker="confirm", retries=30)
     ann.find(marker="confirm").click()
-    await ann.should_see("There are no servers yet.", retries=50)
+    await seen(lambda: not any("tracker" in one for one in shown(ann, "mcp-server")), "the list without it")
 
 
 async def test_a_skill_is_changed_tried_and_taken_back(ann: User, server: Served) -> None:
