@@ -16,6 +16,7 @@ from console.dialogs import confirm
 from console.keyed import KeyedList, Row
 from console.mcp_form import ServerForm
 from console.mcp_review import review
+from console.naming import missing
 from console.texts import TEXTS
 from console.theme import box, menu_action, menu_button, text
 
@@ -71,14 +72,14 @@ class McpServers:
         t, mine = self._context.t, self._context.visitor.administers
         own = server["scope"] == "organization"
         with box("card stack").style("gap:10px").mark("mcp-server") as card:
-            with box("row-line"):
+            with box("row-line").style("flex-wrap:nowrap"):
                 ui.icon("dns", size="20px").classes("faint")
-                text(server["name"], "strong")
-                state = server["state"]
-                text(t(f"mcp.state.{state}"), f"chip {_COLOURS.get(state, '')}", "span")
-                if not own:
-                    text(t("mcp.operator"), "chip", "span").tooltip(t("mcp.operator_help"))
-                box("grow")
+                with box("row-line grow"):
+                    text(server["name"], "strong")
+                    state = server["state"]
+                    text(t(f"mcp.state.{state}"), f"chip {_COLOURS.get(state, '')}", "span")
+                    if not own:
+                        text(t("mcp.operator"), "chip", "span").tooltip(t("mcp.operator_help"))
                 if mine and own:
                     switch = ui.switch(value=server["enabled"]).props(f'dense aria-label="{t("mcp.enabled")}"')
                     switch.tooltip(t("mcp.enabled")).mark("mcp-enabled", f"enabled-{server['name']}")
@@ -92,7 +93,7 @@ class McpServers:
             # What waits for an approval is told below, with the button for it.
             if server["reason"] and server["state"] != "changed":
                 colour, key = _COLOURS.get(server["state"], ""), f"mcp.reason.{server['reason']['code']}"
-                said = t(key) if key in TEXTS else server["reason"]["message"]
+                said = t(key) if key in TEXTS else missing(server["reason"]["message"], t)
                 notice = text(said, f"notice small {'' if colour == 'good' else colour}")
                 notice.tooltip(server["reason"]["message"])
             self._waiting(server)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from nicegui import ui
 
+from console.agents import Agents
 from console.context import Context
 from console.texts import number
 from console.theme import box, page_head, text
@@ -29,6 +30,7 @@ class UsagePage:
         """Raises ApiError."""
         t = self._context.t
         quotas = await self._context.api.call("GET", "/v1/quotas")
+        self._agents = await Agents.load(self._context.api, self._context.preferences.language)
         with box("page"):
             with box("row-line"):
                 page_head(t("usage.title"), t("usage.lead"))
@@ -172,7 +174,9 @@ class UsagePage:
                 with box("", "tbody"):
                     for row in sorted(rows, key=lambda one: -(one["prompt"] + one["completion"])):
                         with box("", "tr"):
-                            names = dict.fromkeys(str(row[name]) for name in fields)
+                            names = dict.fromkeys(
+                                self._agents.title(row[name]) if name == "agent" else str(row[name]) for name in fields
+                            )
                             text(" / ".join(names), "anywhere", "td")
                             text(self._number(row["calls"]), "n", "td")
                             text(self._number(row["prompt"] + row["completion"]), "n", "td")

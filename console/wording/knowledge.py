@@ -17,7 +17,10 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "PDF, DOCX, HTML, Markdown, TXT, CSV · до {size}",
         "PDF, DOCX, HTML, Markdown, TXT, CSV · up to {size}",
     ),
-    "documents.local_only": ("Не покидает контур (local_only)", "Must not leave the premises (local_only)"),
+    "documents.local_only": (
+        "Эти файлы не должны покидать контур организации",
+        "These files must not leave the premises",
+    ),
     "documents.local_only_help": (
         "Диалоги, которые прочли такой документ, больше не обращаются к облачным моделям.",
         "Conversations that have read such a document never use cloud models again.",
