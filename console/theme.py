@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Final
 from nicegui import ui
 
 from console.session import ZONE_COOKIE, Preferences
+from console.texts import words
 
 _HERE: Final = Path(__file__).resolve().parent
 # The parts that bring their own colours take ours, in light and in dark.
@@ -25,6 +27,14 @@ LOGO: Final = (
     '<circle cx="23" cy="21.5" r="3" fill="#fff"/><circle cx="16" cy="16" r="2" fill="#bfe6f3"/></svg>'
 )
 FAVICON: Final = LOGO.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+
+# What the page says where the server is gone, in the visitor's language: the page itself is one for all visitors.
+_LOST: Final = """
+document.addEventListener('DOMContentLoaded', () => {
+  const said = %s;
+  document.querySelectorAll('#popup span').forEach((span, at) => { span.textContent = said[at]; });
+});
+"""
 
 # Times are shown as the visitor's clock has them, from the second page on.
 _ZONE: Final = (
@@ -71,9 +81,11 @@ def style() -> str:
 def dress(preferences: Preferences) -> None:
     """Give the page that is being built its style, language and scripts."""
     ui.dark_mode(DARK[preferences.theme])
+    t = words(preferences.language)
+    lost = json.dumps([t("connection.lost"), t("connection.again")], ensure_ascii=False)
     ui.add_head_html(
         f"<style>{style()}</style>"
-        f'<script>document.documentElement.lang = "{preferences.language}";{_ZONE}{_STICK}</script>'
+        f'<script>document.documentElement.lang = "{preferences.language}";{_LOST % lost}{_ZONE}{_STICK}</script>'
         '<meta name="theme-color" media="(prefers-color-scheme: light)" content="#ffffff">'
         '<meta name="theme-color" media="(prefers-color-scheme: dark)" content="#11161b">'
         '<meta name="referrer" content="same-origin">'

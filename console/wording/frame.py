@@ -26,6 +26,8 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "theme.dark": ("Тёмное", "Dark"),
     "menu.sign_out": ("Выйти", "Sign out"),
     "menu.keys": ("Сочетания клавиш", "Keyboard shortcuts"),
+    "connection.lost": ("Связь с сервером потеряна.", "The connection is lost."),
+    "connection.again": ("Восстанавливаем…", "Reconnecting…"),
     "skip": ("К содержимому", "Skip to content"),
     "role.member": ("сотрудник", "member"),
     "role.manager": ("менеджер", "manager"),

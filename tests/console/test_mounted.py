@@ -71,6 +71,18 @@ async def test_the_session_is_a_cookie_of_the_console_alone(browser: httpx.Async
     assert (await browser.get("/v1/notes")).status_code == 401, "the API takes tokens, no cookies"
 
 
+async def test_behind_https_the_cookies_are_for_https_alone(link: str) -> None:
+    url, _, token = link.partition("/console/sign-in#token=")
+    async with httpx.AsyncClient(base_url=url, timeout=30, headers={"x-forwarded-proto": "https"}) as http:
+        answer = await http.post("/console/session", data={"token": token})
+        assert "; secure" in answer.headers["set-cookie"].lower()
+        chosen = await http.get("/console/preferences?language=ru")
+        assert "; secure" in chosen.headers["set-cookie"].lower()
+    async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+        answer = await http.post("/console/session", data={"token": token})
+        assert "; secure" not in answer.headers["set-cookie"].lower()
+
+
 async def test_an_address_that_is_none_says_so(browser: httpx.AsyncClient) -> None:
     answer = await browser.get("/console/nowhere", headers={"accept-language": "ru"})
     assert (answer.status_code, "Такой страницы нет" in answer.text) == (404, True)
