@@ -47,7 +47,7 @@ def child_step(
             _status(child.status, at_work)
             text(agents.title(child.agent), "name")
             text(child.task, "faint one-line grow only-wide")
-            status = "pending" if child.status in _GOING and not at_work else child.status
+            status = "pending" if child.status == "waiting" and not at_work else child.status
             text(t(f"status.{status}") if status in _KNOWN else status, "chip", "span").style(
                 "margin-left:auto;flex:none"
             )
@@ -60,8 +60,7 @@ def child_step(
                 ui.timer(0.01, lambda: _load(context, child, body, opened), once=True)
 
 
-_GOING = frozenset({"waiting", "active"})
-_KNOWN = _GOING | {"pending", "completed", "failed"}
+_KNOWN = frozenset({"waiting", "active", "pending", "completed", "failed"})
 
 
 def _child_body(context: Context, child: Child, opened: dict[str, bool]) -> None:
@@ -126,7 +125,7 @@ def _status(status: str, at_work: bool) -> None:
         ui.icon(_ICONS[status]).style(f"color:{_COLOURS[status]}")
     elif not at_work:
         # Nothing moves: it waits for a person, or was left where it stood.
-        ui.icon("pending").style("color:var(--ink-3)")
+        ui.icon("forum" if status == "active" else "pending").style("color:var(--ink-3)")
     else:
         ui.spinner(size="16px").style("color:var(--accent);flex:none")
 
