@@ -68,3 +68,23 @@ async def test_a_read_holds_no_lock_and_no_snapshot(db: Database, owner_dsn: str
         assert row == {"status": "closed"}
         assert seen(owner_dsn, OPEN) == 0
         assert seen(owner_dsn, "SELECT status FROM provider_breakers FOR UPDATE NOWAIT") == "closed"
+
+
+async def test_a_transaction_that_was_rolled_back_costs_the_next_ones_nothing(
+    db: Database, organization: OrganizationId
+) -> None:
+    """psycopg then forgets its prepared statements, and has the server forget all there are."""
+    count = "SELECT count(*) AS n FROM organizations"
+    for name in ("acme", "other"):
+        for _ in range(4):  # often enough that psycopg prepares it
+            assert await db.fetch_all(organization, count) == [{"n": 0}]
+            async with db.tenant(organization) as conn:
+                await (await conn.execute(count.encode())).fetchall()
+        with pytest.raises(RuntimeError):
+            async with db.tenant(organization) as conn:
+                await (await conn.execute(ADD.encode(), [organization, name])).fetchall()
+                raise RuntimeError
+        async with db.tenant(organization) as conn:
+            await conn.execute(count.encode())
+        assert await db.fetch_all(organization, f"{count} WHERE name <> '{name}'") == [{"n": 0}]
+        assert await db.fetch_all(organization, count) == [{"n": 0}]
