@@ -87,7 +87,7 @@ def _fit(name: str, description: str, asked: Sequence[Concept], lexicon: Lexicon
 def _must_be_told(concept: Concept) -> bool:
     """How many there are any tool may tell; a rate, a time, a person only one that says so."""
     told = concept.asked is not None and plain(concept.word) not in _HOW_MANY
-    return concept.content or concept.anchor or told
+    return bool(concept.content or concept.anchor) or told
 
 
 def period_of(text: str, today: date) -> tuple[date, date] | None:
