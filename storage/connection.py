@@ -10,6 +10,7 @@ processor time of a turn. Here statements wait in libpq's buffer until somebody 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,7 +20,7 @@ from psycopg._queries import PostgresQuery
 from psycopg.abc import PQGen
 from psycopg.abc import Transformer as Conversion
 from psycopg.adapt import Transformer
-from psycopg.errors import error_from_result
+from psycopg.errors import InvalidSqlStatementName, error_from_result
 from psycopg.generators import fetch_many, send
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
@@ -64,6 +65,7 @@ class BatchingConnection(AsyncConnection[DictRow]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._names: dict[tuple[bytes, tuple[int, ...]], bytes] = {}
+        self._numbers = itertools.count()
 
     async def batch(self, statements: Sequence[Statement]) -> list[list[DictRow]]:
         """The rows of each statement; all are committed, or none. Must be called outside of a transaction.
@@ -73,7 +75,12 @@ class BatchingConnection(AsyncConnection[DictRow]):
         """
         async with self.lock:
             self._check_connection_ok()
-            return await self.wait(self._batch_gen(statements))
+            try:
+                return await self.wait(self._batch_gen(statements))
+            except InvalidSqlStatementName:
+                # psycopg deallocates every statement, ours too, after a transaction was rolled back; nothing was done
+                self._names.clear()
+                return await self.wait(self._batch_gen(statements))
 
     def _batch_gen(self, statements: Sequence[Statement]) -> PQGen[list[list[DictRow]]]:
         queries: list[PostgresQuery] = []
@@ -90,9 +97,9 @@ class BatchingConnection(AsyncConnection[DictRow]):
             key = query.query, query.types
             name = self._names.get(key) or fresh.get(key)
             if name is None:
-                number = len(self._names) + len(fresh)
-                # the nameless one is prepared anew each time
-                name = f"batch_{number}".encode() if number < NAMED_AT_MOST else b""
+                # the nameless one is prepared anew each time; a number is never given twice
+                named = len(self._names) + len(fresh) < NAMED_AT_MOST
+                name = f"batch_{next(self._numbers)}".encode() if named else b""
                 if name:
                     fresh[key] = name
                 pgconn.send_prepare(name, query.query, param_types=query.types)
