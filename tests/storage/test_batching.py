@@ -70,15 +70,21 @@ async def test_a_read_holds_no_lock_and_no_snapshot(db: Database, owner_dsn: str
         assert seen(owner_dsn, "SELECT status FROM provider_breakers FOR UPDATE NOWAIT") == "closed"
 
 
-async def test_batches_go_on_after_a_rollback_has_dropped_what_was_prepared(
+async def test_a_transaction_that_was_rolled_back_costs_the_next_ones_nothing(
     app_dsn: str, organization: OrganizationId
 ) -> None:
+    """psycopg then forgets the statements it has prepared, and has the server forget all there are, those of batches too."""
+    count = "SELECT count(*) AS n FROM organizations"
     async with open_pool(app_dsn, min_size=1, max_size=1) as pool:
         db = Database(pool)
-        statement = ("SELECT %s::int AS n", [7])
-        assert await db.batch(organization, [statement]) == [[{"n": 7}]]
-        with pytest.raises(ZeroDivisionError):
-            async with db.tenant(organization) as conn:
-                await (await conn.execute("SELECT 1 AS prepared", prepare=True)).fetchall()
-                raise ZeroDivisionError
-        assert await db.batch(organization, [statement]) == [[{"n": 7}]]
+        for name in ("acme", "other"):
+            for _ in range(4):  # often enough that psycopg prepares it
+                assert await db.fetch_all(organization, count) == [{"n": 0}]
+                async with db.tenant(organization) as conn:
+                    await (await conn.execute(count.encode())).fetchall()
+            with pytest.raises(RuntimeError):
+                async with db.tenant(organization) as conn:
+                    await (await conn.execute(ADD.encode(), [organization, name])).fetchall()
+                    raise RuntimeError
+            assert await db.fetch_all(organization, f"{count} WHERE name <> '{name}'") == [{"n": 0}]
+            assert await db.fetch_all(organization, count) == [{"n": 0}]
