@@ -155,6 +155,12 @@ class InvalidToolArguments(ToolError):
     code = "invalid_tool_arguments"
 
 
+class ToolDenied(ToolError):
+    """The call was not to be made. Repair (the model's): go on without it; the message says who decided."""
+
+    code = "tool_denied"
+
+
 class ToolTimedOut(ToolError):
     """What the tool asked did not answer in time. Repair: ask for less, or try again later."""
 

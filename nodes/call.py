@@ -33,6 +33,9 @@ from providers.stream import stream_chat
 from providers.structured import JsonOutput
 from retrieval.cite import CitationFilter
 
+FIRST_HOPS = 5
+"""Tasks a chunk passes on its way to the reader: LangGraph's stream, the run's log, the response."""
+
 
 @dataclass(slots=True)
 class Call:
@@ -129,12 +132,15 @@ class Call:
                 options=options,
             )  # type: ignore[type-var]
         ) as chunks:
+            hops = FIRST_HOPS
             async for chunk in chunks:
                 if (visible := _visible(chunk, shown)) is not None:
                     meter.shown(visible.text)
                     yield visible
                     # A fast upstream fills the buffer, and reading it never waits: let the chunk go out first.
-                    await asyncio.sleep(0)
+                    for _ in range(hops):
+                        await asyncio.sleep(0)
+                    hops = 1
         if shown is not None:
             if rest := shown.flush():
                 yield AIMessageChunk(content=rest)

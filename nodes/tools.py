@@ -11,13 +11,14 @@ from langchain_core.messages import ToolMessage
 from langgraph.config import get_stream_writer
 from langgraph.runtime import Runtime
 
-from domain.errors import ConsiliumError, ToolError
+from domain.errors import ConsiliumError, ToolDenied, ToolError
 from domain.ids import ThreadId, ToolCallId
 from domain.knowledge import Passage, Source
 from domain.runs import ToolCallStatus
 from domain.skills import Skill
 from domain.sources import render_sources
 from domain.tools import ToolFailure, ToolResult
+from nodes.agent import Agent
 from nodes.prompt import pending_calls
 from nodes.runtime import RunContext, Services
 from nodes.state import Finish, State
@@ -30,13 +31,14 @@ from tools.delegation import FINISH, SWITCH, finish_tool
 log = structlog.get_logger(__name__)
 
 
-def make(services: Services, skill: Skill) -> Any:
+def make(services: Services, agent: Agent) -> Any:
     """The node for one agent: all pending calls but delegations, which `delegate` takes."""
 
     async def tools(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
         calls = [call for call in pending_calls(state["messages"]) if call["name"] != SWITCH]
         delegation = state.get("delegation")
         run = runtime.context
+        skill = agent.skill(state, run)
         context = ToolContext(
             organization_id=run.organization_id,
             user_id=run.user_id,
@@ -45,7 +47,7 @@ def make(services: Services, skill: Skill) -> Any:
             agent=skill.name,
             local_only=bool(state.get("local_only")),
         )
-        executor = _Executor(services, skill, context, may_finish=delegation is not None)
+        executor = _Executor(services, skill, context, may_finish=delegation is not None, trial=run.trial)
         outcomes = await asyncio.gather(*(executor.run(call) for call in calls))
         return _update(state, services, calls, outcomes, executor.finish)
 
@@ -55,11 +57,14 @@ def make(services: Services, skill: Skill) -> Any:
 class _Executor:
     """Runs the calls of one step."""
 
-    def __init__(self, services: Services, skill: Skill, context: ToolContext, *, may_finish: bool) -> None:
+    def __init__(
+        self, services: Services, skill: Skill, context: ToolContext, *, may_finish: bool, trial: bool
+    ) -> None:
         self._services = services
         self._skill = skill
         self._context = context
         self._may_finish = may_finish
+        self._trial = trial
         self._emit = get_stream_writer()
         self.finish: Finish | None = None
 
@@ -83,7 +88,7 @@ class _Executor:
             result = ToolResult(status="error", content="", error=ToolFailure(code="tool_crashed", message=message))
         duration_ms = round((time.perf_counter() - started) * 1000)
         await self._record_finish(call, result)
-        self._announce(call, "succeeded" if result.status == "success" else "failed", duration_ms, result.error)
+        self._announce(call, _status(result), duration_ms, result.error)
         return result, passages
 
     async def _execute(self, call: dict[str, Any]) -> tuple[str, list[Passage]]:
@@ -93,6 +98,11 @@ class _Executor:
             return "The result is handed to the supervisor.", []
         tool = await find_tool(self._services, self._context.organization_id, self._skill, call["name"])
         arguments = validate(tool.name, tool.parameters, call["args"])
+        if self._trial and tool.side_effect:
+            raise ToolDenied(
+                f"{tool.name} changes something, which a test-run doesn't; go on as if it had been done.",
+                tool=tool.name,
+            )
         output = await tool.call(self._context, arguments)
         return output.content, output.passages
 
@@ -112,9 +122,13 @@ class _Executor:
     async def _record_finish(self, call: dict[str, Any], result: ToolResult) -> None:
         context = self._context
         if context.run_id is not None:
-            status: ToolCallStatus = "succeeded" if result.status == "success" else "failed"
             await self._services.tool_calls.finish(
-                context.organization_id, context.run_id, context.thread_id, ToolCallId(call["id"]), status, result
+                context.organization_id,
+                context.run_id,
+                context.thread_id,
+                ToolCallId(call["id"]),
+                _status(result),
+                result,
             )
 
     def _announce(
@@ -132,6 +146,12 @@ class _Executor:
                 "error": error.model_dump() if error else None,
             }
         )
+
+
+def _status(result: ToolResult) -> ToolCallStatus:
+    if result.error is not None:
+        return "denied" if result.error.code == ToolDenied.code else "failed"
+    return "succeeded"
 
 
 def _bounded(content: str, limit: int) -> ToolResult:

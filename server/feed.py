@@ -24,7 +24,8 @@ COMPLETE = Complete()
 class Feed(Generic[T]):
     """The items of `source`, which runs at once. What it holds is bounded by the answer's length.
 
-    A failure before Complete is raised to the reader, after all items; one after it goes to the log.
+    A failure before Complete is raised to the reader, after all items; one after it goes to the log. Until the first item is read
+    the source waits after it.
     """
 
     def __init__(self, source: AsyncGenerator[T | Complete, None]) -> None:
@@ -32,6 +33,7 @@ class Feed(Generic[T]):
         self._complete = False
         self._failure: BaseException | None = None
         self._news = asyncio.Event()
+        self._read = asyncio.Event()
         self._task = asyncio.create_task(self._run(source))
 
     async def _run(self, source: AsyncGenerator[T | Complete, None]) -> None:
@@ -40,10 +42,12 @@ class Feed(Generic[T]):
                 async for item in items:
                     if isinstance(item, Complete):
                         self._complete = True
-                    else:
-                        self._items.append(item)
+                        self._news.set()
+                        continue
+                    self._items.append(item)
                     self._news.set()
                     # A source that has much at hand never waits: let what there is go out first.
+                    await self._read.wait()
                     await asyncio.sleep(0)
             self._complete = True
         except Exception as failure:  # raised to the reader
@@ -71,6 +75,7 @@ class Feed(Generic[T]):
         while True:
             while self._items:
                 yield self._items.popleft()
+            self._read.set()
             if self._complete:
                 return
             if self._failure is not None:

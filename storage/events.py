@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from domain.errors import StaleFence
 from domain.ids import OrganizationId, RunId, ThreadId
-from storage.database import Connection, Database
-from storage.fence import fenced
+from storage.connection import Statement
+from storage.database import Database
+from storage.fence import fenced, held
 from storage.queries import load
 from storage.saver import Acting, pending
 
 Q = load("events")
-RUNS = load("runs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,33 +28,28 @@ class Flush:
     events: list[dict[str, Any]]
 
 
-async def append(
-    conn: Connection,
+def appended(
     organization_id: OrganizationId,
     thread_id: ThreadId,
     run_id: RunId,
-    events: list[tuple[int, dict[str, Any]]],
+    events: Sequence[tuple[int, dict[str, Any]]],
     *,
     terminal: bool,
-) -> None:
-    """Append events, given as (seq, {method, ns, data}) in order, within the caller's transaction.
+) -> Statement:
+    """Appends events, given as (seq, {method, ns, data}) in order.
 
-    Raises StaleFence where the thread's log has moved on without us, which only another holder of the run can have done.
+    It fails, as one that has lost its fence (storage/fence.py), where the thread's log has moved on without us: only another
+    holder of the run can have done that.
     """
-    cursor = await conn.execute(
-        Q["append"].encode(),
-        {
-            "organization_id": organization_id,
-            "thread_id": thread_id,
-            "run_id": run_id,
-            "seq_first": events[0][0],
-            "seq_last": events[-1][0],
-            "terminal": terminal,
-            "events": Jsonb([event for _, event in events]),
-        },
-    )
-    if await cursor.fetchone() is None:
-        raise StaleFence(f"The log of thread {thread_id} has moved on.", run_id=run_id)
+    return Q["append"], {
+        "organization_id": organization_id,
+        "thread_id": thread_id,
+        "run_id": run_id,
+        "seq_first": events[0][0],
+        "seq_last": events[-1][0],
+        "terminal": terminal,
+        "events": Jsonb([event for _, event in events]),
+    }
 
 
 class Events:
@@ -74,14 +69,11 @@ class Events:
     ) -> None:
         """One flush in its own fenced transaction, with the checkpoints that led to it: no event tells of a state that could
         still be lost. Raises StaleFence."""
+        # The thread is locked before the run, as everywhere: the other way round a cancel would deadlock with this.
+        moved = appended(organization_id, thread_id, run_id, events, terminal=False)
         async with pending(acting) as put_by:
             with fenced(run_id):
-                async with self._db.tenant(organization_id) as conn:
-                    # The thread is locked before the run, as everywhere: the other way round a cancel would deadlock with this.
-                    await append(conn, organization_id, thread_id, run_id, events, terminal=False)
-                    await conn.execute(RUNS["assert_fence"].encode(), [run_id, fence])
-                    if put_by is not None:
-                        await put_by(conn)
+                await self._db.batch(organization_id, [moved, held(run_id, fence), *put_by])
 
     async def last_seq(self, organization_id: OrganizationId, thread_id: ThreadId) -> int:
         """The thread's last sequence number; 0 where nothing was logged or the thread is gone."""

@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
 import structlog
-from psycopg import OperationalError
 
 from domain.calls import CallRecord, Purpose
 from domain.errors import QuotaExceeded
@@ -195,17 +193,8 @@ class QuotaLedger:
         if record is None:
             await self._db.execute(reservation.organization_id, Q["commit"], settled)
             return
-        try:
-            await self._commit(reservation.organization_id, settled, record)
-        except OperationalError as lost:
-            log.warning("database connection lost, retrying once", error=type(lost).__name__)
-            await self._db.pool.drain()
-            await self._commit(reservation.organization_id, settled, record)
-
-    async def _commit(self, organization_id: OrganizationId, settled: dict[str, Any], record: CallRecord) -> None:
-        async with self._db.tenant(organization_id) as conn:
-            await conn.execute(Q["commit"].encode(), settled)
-            await model_calls.insert(conn, record)
+        statements = [(Q["commit"], settled), model_calls.inserted(record)]
+        await self._db.batch_again(reservation.organization_id, statements)
 
     async def release(self, reservation: Reservation) -> None:
         """Give the tokens back, the call having used none. Nothing where it is settled already."""

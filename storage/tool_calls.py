@@ -10,7 +10,8 @@ from domain.ids import OrganizationId, RunId, ThreadId, ToolCallId
 from domain.runs import ToolCallStatus
 from domain.text import clean_json
 from domain.tools import ToolCallRecord, ToolResult
-from storage.database import Connection, Database
+from storage.connection import Statement
+from storage.database import Database
 from storage.queries import load
 from storage.saver import current_acting, write_pending
 
@@ -39,7 +40,7 @@ class ToolCalls:
         the checkpoint that holds its own was still to be written."""
         acting = current_acting()
         if acting is not None:
-            await write_pending(self._db.pool, acting)
+            await write_pending(self._db, acting)
         await self._db.execute(
             organization_id,
             Q["start"],
@@ -83,6 +84,6 @@ class ToolCalls:
         return [ToolCallRecord.model_validate(row) for row in rows]
 
 
-async def abandon(conn: Connection, run_id: RunId, result: ToolResult) -> None:
-    """Close the calls a run left open, within the caller's transaction."""
-    await conn.execute(Q["abandon"].encode(), {"run_id": run_id, "result": Jsonb(result.model_dump(mode="json"))})
+def abandoned(run_id: RunId, result: ToolResult) -> Statement:
+    """Closes the calls a run left open."""
+    return Q["abandon"], {"run_id": run_id, "result": Jsonb(result.model_dump(mode="json"))}

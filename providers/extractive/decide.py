@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from providers.extractive import delegation, evidence
+from providers.extractive import delegation, evidence, figures, lookup
 from providers.extractive.evidence import Quote
 from providers.extractive.lexicon import Language, Lexicon
 from providers.extractive.question import Concept, concepts, counted
@@ -98,6 +98,17 @@ def _leans(turn: Turn, lexicon: Lexicon, asked: Sequence[Concept]) -> bool:
 def _answer(
     turn: Turn, lexicon: Lexicon, asked: list[Concept], leant_on: list[Concept], background: str, *, searched: bool
 ) -> Decision:
+    looked = next((outcome for outcome in reversed(turn.outcomes) if outcome.name not in lookup.OWN), None)
+    if (
+        looked is None
+        and not searched
+        and (read := lookup.choose(turn.question, asked + leant_on, turn.tools, lexicon, turn.today))
+    ):
+        return _call(turn, [read])
+    if looked is not None and looked.problem is None:
+        told = lexicon.say("from_tool", turn.language, tool=lookup.short(looked.name))
+        text = f"{told}\n\n{figures.show(looked.content, turn.language, lexicon)}"
+        return _finish(turn, text, [], found=True)
     thing = counted(turn.question, lexicon)
     quotes = evidence.find(asked + leant_on, turn.sources, turn.notes, lexicon, thing=thing)
     if not quotes and leant_on:  # it may have stood by itself
@@ -112,8 +123,16 @@ def _answer(
         text, found = lexicon.say("search_failed", turn.language, problem=problem), False
     else:
         text, found = _not_found(turn, lexicon), False
+    if looked is not None:
+        failed = lexicon.say("tool_failed", turn.language, tool=lookup.short(looked.name), problem=looked.problem or "")
+        text = f"{text}\n\n{failed}" if found else failed
     if found and lexicon.is_task(turn.question):
         text = f"{lexicon.say('only_quotes', turn.language)}\n\n{text}"
+    return _finish(turn, text, quotes, found=found)
+
+
+def _finish(turn: Turn, text: str, quotes: Sequence[Quote], *, found: bool) -> Decision:
+    """A specialist hands its result over, whoever speaks with people says it."""
     if FINISH in turn.tools:
         cited = sorted({quote.n for quote in quotes if quote.n is not None})
         return _call(turn, [(FINISH, {"summary": text, "citations": cited})], found=found)

@@ -1,4 +1,4 @@
-"""The words and phrases of the extractive model, read from lexicon.yaml and texts.yaml."""
+"""The words and phrases of the extractive model, read from lexicon.yaml, texts.yaml and labels.yaml."""
 
 from __future__ import annotations
 
@@ -52,6 +52,8 @@ class Lexicon:
     """The beginning of a request for more than quoting can do."""
     remember: tuple[re.Pattern[str], ...]
     follow_up: tuple[str, ...]
+    labels: dict[str, str]
+    """What fields of a tool's result are called in Russian."""
 
     def say(self, key: str, language: Language, **values: str) -> str:
         """The model's own words, in the asker's language."""
@@ -118,7 +120,7 @@ def language_of(text: str) -> Language | None:
 
 
 def load_lexicon(analyse: Analyse) -> Lexicon:
-    """Read both files; about ten milliseconds."""
+    """Read the files; about ten milliseconds."""
     words = _yaml("lexicon.yaml")
     asks: dict[str, Asked] = {}
     for kind in get_args(Asked):
@@ -138,6 +140,7 @@ def load_lexicon(analyse: Analyse) -> Lexicon:
         tasks=tuple(re.compile(pattern, re.IGNORECASE) for pattern in words["tasks"]),
         remember=tuple(re.compile(pattern, re.IGNORECASE) for pattern in words["remember"]),
         follow_up=tuple(plain(phrase) for phrase in words["follow_up"]),
+        labels=_yaml("labels.yaml"),
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
@@ -13,6 +15,7 @@ from domain.sources import SourceText, read_notes, read_sources
 from providers.extractive.lexicon import Language, language_of
 
 _CONTEXT = "\n\nContext: "
+_TODAY = re.compile(r"^Organisation: .*?\. Today is (\d{4}-\d{2}-\d{2})\.", re.MULTILINE)
 _FEW_WORDS = 4
 _FURTHEST = 3
 """Questions back."""
@@ -41,6 +44,8 @@ class Turn:
     notes: list[str]
     tools: Mapping[str, dict[str, Any]]
     outcomes: list[Outcome]
+    today: date | None
+    """As the prompt states it."""
 
 
 def read(messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]]) -> Turn:
@@ -64,7 +69,16 @@ def read(messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]]) ->
         notes=read_notes(system),
         tools={tool["function"]["name"]: dict(tool["function"]) for tool in tools if "function" in tool},
         outcomes=outcomes,
+        today=_today(system),
     )
+
+
+def _today(system: str) -> date | None:
+    stated = _TODAY.search(system)
+    try:
+        return date.fromisoformat(stated[1]) if stated else None
+    except ValueError:
+        return None
 
 
 def _leant_on(before: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ import json
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, get_args
@@ -66,6 +66,8 @@ class Upstream:
         """One for every answer that was begun, in order of their ends."""
         self.plan: Callable[[int, dict[str, Any]], Planned | None] | None = None
         """Decides over the fault of the n-th request (from 0) where none is queued."""
+        self.before: Callable[[dict[str, Any]], Awaitable[None]] | None = None
+        """Awaited before a request is answered, in the server's own loop: it may hold some back."""
         self.chunk_seconds = 0.0
         """Between two chunks."""
         self._under_way = 0
@@ -145,6 +147,8 @@ class Upstream:
         if path.endswith(("/embeddings", "/api/embed")):
             await _json(send, 200, embeddings(request, ollama=path.endswith("/api/embed")))
             return
+        if self.before is not None:
+            await self.before(request)
         anthropic = path.endswith("/v1/messages")
         reply = self.policy(as_openai(request) if anthropic else request)
         if reply.stall_after is not None:
