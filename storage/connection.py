@@ -118,6 +118,11 @@ class BatchingConnection(AsyncConnection[DictRow]):
             raise error_from_result(failed, encoding=pgconn._encoding)
         return [_rows(query._tx, result) for query, result in zip(queries, results, strict=True)]
 
+    def _deallocate(self, name: bytes | None) -> PQGen[None]:
+        if name is None:  # psycopg forgets all statements of the session after a rollback: those of `batch` are gone, too
+            self._names.clear()
+        yield from super()._deallocate(name)
+
     def _start_query(self) -> PQGen[None]:
         if self._pipeline is None:
             yield from super()._start_query()

@@ -7,6 +7,7 @@ from psycopg import connect
 from psycopg.errors import UniqueViolation
 
 from domain.ids import OrganizationId
+from storage.connection import BatchingConnection
 from storage.database import Database
 
 OPEN = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'consilium_app' AND xact_start IS NOT NULL"
@@ -68,3 +69,16 @@ async def test_a_read_holds_no_lock_and_no_snapshot(db: Database, owner_dsn: str
         assert row == {"status": "closed"}
         assert seen(owner_dsn, OPEN) == 0
         assert seen(owner_dsn, "SELECT status FROM provider_breakers FOR UPDATE NOWAIT") == "closed"
+
+
+async def test_batches_go_on_after_a_rollback_on_their_connection(app_dsn: str) -> None:
+    """psycopg has the server forget all prepared statements of the session after one."""
+    asked = ("SELECT %s::int AS number", [7])
+    async with await BatchingConnection.connect(app_dsn) as conn:
+        conn.prepare_threshold = 0
+        assert await conn.batch([asked]) == [[{"number": 7}]]
+        await conn.execute("SELECT 1")
+        await conn.rollback()
+        await conn.execute("SELECT 1")
+        await conn.commit()
+        assert await conn.batch([asked]) == [[{"number": 7}]]
