@@ -119,7 +119,9 @@ class BatchingConnection(AsyncConnection[DictRow]):
         return [_rows(query._tx, result) for query, result in zip(queries, results, strict=True)]
 
     def _deallocate(self, name: bytes | None) -> PQGen[None]:
-        if name is None:  # psycopg forgets all statements of the session after a rollback: those of `batch` are gone, too
+        if (
+            name is None
+        ):  # psycopg forgets all statements of the session after a rollback: those of `batch` are gone, too
             self._names.clear()
         yield from super()._deallocate(name)
 

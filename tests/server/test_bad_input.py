@@ -139,7 +139,13 @@ async def test_any_value_of_any_field_is_taken_or_refused_by_name(server: Served
         note_id = (await http.post("/v1/notes", json={"text": "A note."})).json()["note_id"]
         document_id = await server.upload("a.txt", "A document.")
         server_id = (await http.post("/v1/mcp/servers", json=VALID["/v1/mcp/servers"])).json()["server_id"]
-        ids = {"thread_id": thread_id, "note_id": note_id, "document_id": document_id, "server_id": server_id, "name": "legal_agent"}
+        ids = {
+            "thread_id": thread_id,
+            "note_id": note_id,
+            "document_id": document_id,
+            "server_id": server_id,
+            "name": "legal_agent",
+        }
         tried = 0
         for method, path, fields in bodies((await http.get("/openapi.json")).json()):
             for field in fields:
