@@ -119,6 +119,12 @@ class Settings(BaseModel):
         le=3600,
         description="How long, in seconds, at first; doubled each time it fails again, up to 30 times as long.",
     )
+    breaker_longest_rest_seconds: float = Field(
+        600,
+        gt=0,
+        le=86_400,
+        description="How long at most, in seconds, a provider is left alone that asks for a longer rest (Retry-After).",
+    )
     embedding_cache_seconds: int = Field(
         86_400,
         ge=0,

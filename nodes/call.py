@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,7 +101,7 @@ class Call:
         tokens = {key: prompt.tokens for key, prompt in fitted.prompts.items()}
         need = Need(max(tokens.values(), default=0), ceiling, tokens)
 
-        def attempt(candidate: Candidate, meter: Meter) -> AsyncIterator[AIMessageChunk]:
+        def attempt(candidate: Candidate, meter: Meter) -> AsyncGenerator[AIMessageChunk, None]:
             return self._attempt(fitted.of(candidate).messages, candidate, meter)
 
         async with aclosing(
@@ -112,7 +112,7 @@ class Call:
 
     async def _attempt(
         self, prompt: list[BaseMessage], candidate: Candidate, meter: Meter
-    ) -> AsyncIterator[AIMessageChunk]:
+    ) -> AsyncGenerator[AIMessageChunk, None]:
         self.answered = candidate
         spec = self.services.catalogue.provider(candidate.provider)
         assert spec is not None, "candidates are of the catalogue"

@@ -248,16 +248,22 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
 
 def _breaker_policy(settings: Settings) -> BreakerPolicy:
     seconds = settings.breaker_open_seconds
-    return BreakerPolicy(settings.breaker_failures, seconds, longest_seconds=30 * seconds)
+    return BreakerPolicy(
+        settings.breaker_failures,
+        seconds,
+        longest_seconds=30 * seconds,
+        longest_rest_seconds=settings.breaker_longest_rest_seconds,
+    )
 
 
 def _metrics(services: Services, db: Database) -> tuple[Metrics, Metered]:
-    """The process's metrics, fed by every model call."""
+    """The process's metrics, fed by every model call and every search."""
     defaults = {name: state.default_model for name, state in services.providers.snapshot().providers.items()}
     counted = Metrics(services.catalogue, defaults)
     metered = Metered(services.caller, tuple(defaults), db.pool)
     counted.registry.register(metered)
     services.caller.observers += [counted.call, record_call]
+    services.retriever.observers.append(counted.retrieval)
     return counted, metered
 
 

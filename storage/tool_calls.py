@@ -12,6 +12,7 @@ from domain.text import clean_json
 from domain.tools import ToolCallRecord, ToolResult
 from storage.connection import Statement
 from storage.database import Database
+from storage.fence import fenced, held
 from storage.queries import load
 from storage.saver import current_acting, write_pending
 
@@ -41,9 +42,9 @@ class ToolCalls:
         acting = current_acting()
         if acting is not None:
             await write_pending(self._db, acting)
-        await self._db.execute(
+        await self._write(
             organization_id,
-            Q["start"],
+            "start",
             {
                 "organization_id": organization_id,
                 "run_id": run_id,
@@ -65,10 +66,10 @@ class ToolCalls:
         status: ToolCallStatus,
         result: ToolResult,
     ) -> None:
-        """Record how it ended."""
-        await self._db.execute(
+        """Record how it ended. Raises StaleFence where the run was taken over meanwhile: its new holder makes the call anew."""
+        await self._write(
             organization_id,
-            Q["finish"],
+            "finish",
             {
                 "run_id": run_id,
                 "thread_id": thread_id,
@@ -77,6 +78,13 @@ class ToolCalls:
                 "result": Jsonb(clean_json(result.model_dump(mode="json"))),
             },
         )
+
+    async def _write(self, organization_id: OrganizationId, query: str, params: dict[str, Any]) -> None:
+        """As the holder of the run, where this task is one."""
+        acting = current_acting()
+        proof = [held(acting.run_id, acting.fence)] if acting is not None and acting.run_id is not None else []
+        with fenced(acting.run_id if acting is not None else None):
+            await self._db.batch_again(organization_id, [*proof, (Q[query], params)])
 
     async def of_thread(self, organization_id: OrganizationId, thread_id: ThreadId) -> list[ToolCallRecord]:
         """A conversation's calls, oldest first."""

@@ -102,6 +102,7 @@ def _answer(
     if (
         looked is None
         and not searched
+        and not lexicon.is_task(turn.question)
         and (read := lookup.choose(turn.question, asked + leant_on, turn.tools, lexicon, turn.today))
     ):
         return _call(turn, [read])

@@ -85,7 +85,7 @@ async def chat_completions(request: Request, state: StateDep, caller: CallerDep)
             return await _ask_agent(request, state, caller, asked)
         raise with_agents(unknown, agents) from None
     call = GatewayCall(state, caller, asked, route, tokens)
-    feed: Feed[Chunk | Retraction] = Feed(call.pieces())
+    feed: Feed[Chunk | Retraction] = Feed(call.pieces(), seconds=state.settings.limits.turn_seconds)
     answer = ModelAnswer(call.call_id)
     if asked.stream:
         return await _streamed(request, feed, _model_events(feed, call, answer, asked), lambda: _headers(call, asked))
