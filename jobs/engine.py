@@ -7,9 +7,11 @@ paused beyond its lease changes nothing. Time in leases is the database's.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, assert_never
 
+from psycopg import DatabaseError
 from psycopg.types.json import Jsonb
 
 from domain.errors import Conflict, NotFound, StaleFence
@@ -20,12 +22,16 @@ from domain.tools import ToolFailure, ToolResult
 from jobs.queue import AT_ONCE, Queue
 from jobs.submission import Accepted, Claim, Submission
 from storage import children, events, tool_calls
-from storage.database import SET_ENGINE, Connection, Cursor, Database
+from storage.database import SET_ENGINE, Connection, Database, Row
+from storage.fence import fenced
 from storage.queries import load
 from storage.runs import run_of
 from storage.saver import Acting, pending
 
 Q = load("runs")
+Outcome = Literal["accepted", "known", "not_found", "child", "busy"]
+KEY_TAKEN = "CN002"
+"""A concurrent request with the same idempotency key committed first; ours is rolled back."""
 _THREAD_AFTER: dict[RunStatus, ThreadStatus] = {"error": "error", "timeout": "error"}
 
 
@@ -49,35 +55,72 @@ class JobEngine:
                 await Queue(conn).unregister_worker(self._worker_id)
 
     async def accept(self, new: Submission, *, claim: bool) -> Accepted:
-        """Record a run and its job and, with `claim`, take the next eligible job, all in one transaction.
+        """Record a run and its job and, with `claim`, take the next eligible job, all in one statement.
 
         Raises NotFound for a thread that isn't the caller's, Conflict for a busy thread under `reject`, for a child thread, and
         for an idempotency key that came with another body.
         """
         async with self._db.tenant(new.organization_id) as conn:
-            if new.idempotency_key is not None and (known := await self._by_key(conn, new)):
-                return Accepted(known, None, 0)
-            # sent together, read together: the first fetch is the first round trip
-            made = await self._make_thread(conn, new) if new.create_thread else None
-            thread, unfinished = await self._lock_thread(conn, new)
-            inserted = await self._insert(conn, new)
-            remembered = await self._remember(conn, new) if new.idempotency_key is not None else None
-            await conn.execute(SET_ENGINE)
-            await Queue(conn).put(new.run_id, new.thread_id)
-            last_seq = await self._admit(new, thread, unfinished)
-            if remembered is not None and await remembered.fetchone() is None:
-                raise _Repeated
-            row = await inserted.fetchone()
-            assert row is not None
-            new_thread = made is not None and await made.fetchone() is not None
-            claimed = await self._claim(conn) if claim else None
-        return Accepted(run_of(row), claimed, last_seq, new_thread)
+            cursor = await conn.execute(
+                Q["accept"].encode(),
+                {
+                    "run_id": new.run_id,
+                    "thread_id": new.thread_id,
+                    "organization_id": new.organization_id,
+                    "user_id": new.user_id,
+                    "see_all_threads": new.see_all_threads,
+                    "assistant_id": new.assistant_id,
+                    "graph_id": new.graph_id,
+                    "trace_id": new.trace_id,
+                    "kwargs": Jsonb(new.kwargs),
+                    "metadata": Jsonb(new.metadata),
+                    "strategy": new.multitask_strategy,
+                    "create_thread": new.create_thread,
+                    "thread_metadata": Jsonb(clean_json(new.thread_metadata)),
+                    "key": new.idempotency_key,
+                    "fingerprint": new.fingerprint,
+                    **self._claimant(claim),
+                },
+            )
+        row = await cursor.fetchone()  # after the commit: all of it was one round trip
+        assert row is not None
+        outcome: Outcome = row["outcome"]
+        match outcome:
+            case "accepted":
+                run = new.run(accepted_at=row["accepted_at"])
+                return Accepted(run, _claim_of(row), row["last_seq"], row["new_thread"])
+            case "known":
+                if row["known_fingerprint"] != new.fingerprint:
+                    raise Conflict(
+                        "This Idempotency-Key came before with another request; use a new key for a new request.",
+                        key=new.idempotency_key,
+                    )
+                known = await self._db.fetch_one(new.organization_id, Q["find"], {"run_id": row["known_run_id"]})
+                if known is None:
+                    raise NotFound("run", row["known_run_id"])  # deleted between the two statements
+                return Accepted(run_of(known), None, 0)
+            case "not_found":
+                raise NotFound("thread", new.thread_id)
+            case "child":
+                raise Conflict(
+                    "This is a child conversation; run on its parent, which hands the message to the active child.",
+                    parent_thread_id=row["parent_thread_id"],
+                )
+            case "busy":
+                raise Conflict(
+                    "The thread has an unfinished run; wait for it, cancel it, or use multitask_strategy 'enqueue'.",
+                    thread_id=new.thread_id,
+                )
+            case _:
+                assert_never(outcome)
 
     async def submit(self, new: Submission, *, claim: bool) -> Accepted:
         """`accept`, where a concurrent request with the same idempotency key may win: then its run is returned."""
         try:
             return await self.accept(new, claim=claim)
-        except _Repeated:
+        except DatabaseError as refused:
+            if refused.sqlstate != KEY_TAKEN:
+                raise
             return await self.accept(new, claim=claim)
         except Conflict:
             if new.idempotency_key is None:
@@ -85,113 +128,21 @@ class JobEngine:
             # the run that makes the thread busy may be the one of the same request, committed while we waited for the thread
             return await self.accept(new, claim=claim)
 
-    async def _by_key(self, conn: Connection, new: Submission) -> Run | None:
-        cursor = await conn.execute(
-            Q["by_idempotency_key"].encode(),
-            {"organization_id": new.organization_id, "user_id": new.user_id, "key": new.idempotency_key},
-        )
-        row = await cursor.fetchone()
-        if row is None:
-            return None
-        if row["fingerprint"] != new.fingerprint:
-            raise Conflict(
-                "This Idempotency-Key came before with another request; use a new key for a new request.",
-                key=new.idempotency_key,
-            )
-        return run_of(row)
-
-    async def _make_thread(self, conn: Connection, new: Submission) -> Cursor:
-        """A row, still to be fetched, where the thread wasn't there."""
-        return await conn.execute(
-            Q["create_thread"].encode(),
-            {
-                "thread_id": new.thread_id,
-                "organization_id": new.organization_id,
-                "user_id": new.user_id,
-                "metadata": Jsonb(clean_json(new.thread_metadata)),
-            },
-        )
-
-    async def _lock_thread(self, conn: Connection, new: Submission) -> tuple[Cursor, Cursor]:
-        """The thread, locked, and how many of its runs are not over; both still to be fetched."""
-        thread = await conn.execute(Q["lock_thread"].encode(), {"thread_id": new.thread_id})
-        return thread, await conn.execute(Q["unfinished"].encode(), {"thread_id": new.thread_id})
-
-    async def _admit(self, new: Submission, thread_cursor: Cursor, unfinished_cursor: Cursor) -> int:
-        """Whether the run may be: raises, which undoes it, where not. Returns the thread's last sequence number."""
-        thread = await thread_cursor.fetchone()
-        if thread is None or not (new.see_all_threads or thread["user_id"] == new.user_id):
-            raise NotFound("thread", new.thread_id)
-        if thread["parent_thread_id"] is not None:
-            raise Conflict(
-                "This is a child conversation; run on its parent, which hands the message to the active child.",
-                parent_thread_id=thread["parent_thread_id"],
-            )
-        if new.multitask_strategy == "reject":
-            counted = await unfinished_cursor.fetchone()
-            if counted and counted["runs"]:
-                raise Conflict(
-                    "The thread has an unfinished run; wait for it, cancel it, or use multitask_strategy 'enqueue'.",
-                    thread_id=new.thread_id,
-                )
-        return int(thread["last_seq"])
-
-    async def _insert(self, conn: Connection, new: Submission) -> Cursor:
-        """The run's row, still to be fetched. Nothing is inserted where the thread isn't the organisation's."""
-        inserted = await conn.execute(
-            Q["insert"].encode(),
-            {
-                "run_id": new.run_id,
-                "thread_id": new.thread_id,
-                "user_id": new.user_id,
-                "assistant_id": new.assistant_id,
-                "graph_id": new.graph_id,
-                "trace_id": new.trace_id,
-                "kwargs": Jsonb(new.kwargs),
-                "metadata": Jsonb(new.metadata),
-                "multitask_strategy": new.multitask_strategy,
-            },
-        )
-        await conn.execute(
-            Q["mark_busy"].encode(),
-            {
-                "thread_id": new.thread_id,
-                "metadata": Jsonb({"graph_id": new.graph_id, "assistant_id": new.assistant_id}),
-            },
-        )
-        return inserted
-
-    async def _remember(self, conn: Connection, new: Submission) -> Cursor:
-        """A row, still to be fetched, where the key is new."""
-        return await conn.execute(
-            Q["remember_key"].encode(),
-            {
-                "organization_id": new.organization_id,
-                "user_id": new.user_id,
-                "key": new.idempotency_key,
-                "fingerprint": new.fingerprint,
-                "run_id": new.run_id,
-            },
-        )
+    def _claimant(self, claim: bool) -> dict[str, Any]:
+        """Who takes the next run, as the statements want it; no worker where none is to be taken."""
+        assert self._worker_id is not None or not claim, "start() registers the replica"
+        return {
+            "worker_id": self._worker_id if claim else None,
+            "holder": self._holder,
+            "lease_seconds": self._lease_seconds,
+        }
 
     async def claim_next(self) -> Claim | None:
         """Take the next eligible job, whoever accepted it; None where there is none."""
         async with self._db.engine() as conn:
-            return await self._claim(conn)
-
-    async def _claim(self, conn: Connection) -> Claim | None:
-        assert self._worker_id is not None, "start() registers the replica"
-        queue = Queue(conn)
-        while taken := await queue.take(self._worker_id):
-            job_id, run_id = taken
-            cursor = await conn.execute(
-                Q["claim"].encode(),
-                {"run_id": run_id, "job_id": job_id, "holder": self._holder, "lease_seconds": self._lease_seconds},
-            )
-            if row := await cursor.fetchone():
-                return Claim(job_id=job_id, **row)
-            await queue.done(job_id)  # the run was cancelled or deleted while it waited
-        return None
+            cursor = await conn.execute(Q["claim"].encode(), self._claimant(True))
+        row = await cursor.fetchone()
+        return None if row is None else _claim_of(row)
 
     async def extend(self, claim: Claim) -> bool:
         """Keep the lease. Returns whether a cancel was requested. Raises StaleFence where the run was taken over."""
@@ -237,30 +188,32 @@ class JobEngine:
         error: dict[str, Any] | None,
         claim_next: bool,
     ) -> Claim | None:
-        async with self._db.tenant(claim.organization_id) as conn:
-            # the thread before the run, as in cancel: the other way round they would deadlock
-            await conn.execute(Q["lock_thread"].encode(), {"thread_id": thread_id})
-            cursor = await conn.execute(
-                Q["finish"].encode(),
-                {
-                    "run_id": claim.run_id,
-                    "fence": claim.fence,
-                    "status": status,
-                    "error": Jsonb(error) if error else None,
-                },
-            )
-            if await cursor.fetchone() is None:
-                raise StaleFence(f"Run {claim.run_id} is held by another process.", run_id=claim.run_id)
-            if put_by is not None:
-                await put_by(conn)
-            await events.append(conn, claim.organization_id, thread_id, claim.run_id, list(log), terminal=True)
-            if status != "success":
-                await tool_calls.abandon(conn, claim.run_id, _abandoned(status))
-                await children.fail_waiting(conn, thread_id)
-            await self._settle(conn, thread_id, status)
-            await conn.execute(SET_ENGINE)
-            await Queue(conn).done(claim.job_id)
-            return await self._claim(conn) if claim_next else None
+        with fenced(claim.run_id):
+            async with self._db.tenant(claim.organization_id) as conn:
+                # the thread before the run, as in cancel: the other way round they would deadlock
+                await conn.execute(Q["lock_thread"].encode(), {"thread_id": thread_id})
+                if put_by is not None:
+                    await put_by(conn)
+                await events.append(conn, claim.organization_id, thread_id, claim.run_id, log, terminal=True)
+                if status != "success":
+                    await tool_calls.abandon(conn, claim.run_id, _abandoned(status))
+                    await children.fail_waiting(conn, thread_id)
+                # last, as it assumes the engine's role; a fence that was lost undoes all of it
+                cursor = await conn.execute(
+                    Q["finish"].encode(),
+                    {
+                        "run_id": claim.run_id,
+                        "fence": claim.fence,
+                        "thread_id": thread_id,
+                        "job_id": claim.job_id,
+                        "status": status,
+                        "thread_status": _THREAD_AFTER.get(status, "idle"),
+                        "error": Jsonb(error) if error else None,
+                        **self._claimant(claim_next),
+                    },
+                )
+        row = await cursor.fetchone()
+        return None if row is None else _claim_of(row)
 
     async def _settle(self, conn: Connection, thread_id: ThreadId, status: RunStatus) -> None:
         await conn.execute(
@@ -345,8 +298,11 @@ class JobEngine:
         return {row["status"]: row["runs"] for row in rows}
 
 
-class _Repeated(Exception):
-    """A concurrent request with the same idempotency key committed first; ours is rolled back."""
+def _claim_of(row: Row) -> Claim | None:
+    """The claim in a row; None where its columns are null: nothing was taken."""
+    if row["job_id"] is None:
+        return None
+    return Claim(**{field.name: row[field.name] for field in fields(Claim)})
 
 
 def _abandoned(status: RunStatus) -> ToolResult:

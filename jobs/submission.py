@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -32,6 +33,25 @@ class Submission:
     thread_metadata: dict[str, Any]
     idempotency_key: str | None
     fingerprint: str
+
+    def run(self, *, accepted_at: datetime) -> Run:
+        """The run as it is stored once it is accepted."""
+        return Run(
+            run_id=self.run_id,
+            thread_id=self.thread_id,
+            organization_id=self.organization_id,
+            user_id=self.user_id,
+            assistant_id=self.assistant_id,
+            graph_id=self.graph_id,
+            status="pending",
+            created_at=accepted_at,
+            updated_at=accepted_at,
+            trace_id=self.trace_id,
+            # as it will be read back
+            kwargs=orjson.loads(orjson.dumps(self.kwargs)),
+            metadata=orjson.loads(orjson.dumps(self.metadata)),
+            multitask_strategy=self.multitask_strategy,
+        )
 
 
 @dataclass(frozen=True, slots=True)

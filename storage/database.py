@@ -21,6 +21,7 @@ from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
 from domain.ids import OrganizationId
+from storage.columns import register
 from storage.connection import BatchingConnection
 
 log = structlog.get_logger(__name__)
@@ -42,17 +43,18 @@ class _UuidAsText(Loader):
         return bytes(data).decode()
 
 
-def _json(value: Any) -> bytes | str:
+def json_bytes(value: Any) -> bytes:
     """orjson is several times faster; what it can't write (an integer beyond 64 bits) the standard library can."""
     try:
         return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:
-        return json.dumps(value)
+        return json.dumps(value).encode()
 
 
 async def _configure(conn: Connection) -> None:
     conn.adapters.register_loader("uuid", _UuidAsText)
-    set_json_dumps(_json, conn)
+    set_json_dumps(json_bytes, conn)
+    register(conn)
     set_json_loads(orjson.loads, conn)
     conn.prepare_threshold = 2
 

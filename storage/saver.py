@@ -28,23 +28,26 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from psycopg import AsyncCursor
 from psycopg.rows import DictRow, dict_row
-from psycopg.types.json import Jsonb
 
 from domain.errors import ConsiliumError, StaleFence
 from domain.ids import OrganizationId, RunId, ThreadId
-from storage.database import SET_TENANT, Connection, Pool
+from storage.columns import Bytes, Column, Integers, Jsons, Texts
+from storage.database import SET_TENANT, Connection, Pool, json_bytes
 from storage.fence import fenced
 from storage.queries import load
 from storage.serde import MessageSerializer
 
 Q = load("runs")
 _CHECKPOINTS = load("checkpoints")
-_MANY = {
-    AsyncPostgresSaver.UPSERT_CHECKPOINTS_SQL: _CHECKPOINTS["checkpoints"],
-    AsyncPostgresSaver.UPSERT_CHECKPOINT_BLOBS_SQL: _CHECKPOINTS["blobs"],
-    AsyncPostgresSaver.INSERT_CHECKPOINT_WRITES_SQL: _CHECKPOINTS["writes"],
+_MANY: dict[str, tuple[str, list[type[Column]]]] = {
+    AsyncPostgresSaver.UPSERT_CHECKPOINTS_SQL: (_CHECKPOINTS["checkpoints"], [Texts] * 4 + [Jsons] * 2),
+    AsyncPostgresSaver.UPSERT_CHECKPOINT_BLOBS_SQL: (_CHECKPOINTS["blobs"], [Texts] * 5 + [Bytes]),
+    AsyncPostgresSaver.INSERT_CHECKPOINT_WRITES_SQL: (
+        _CHECKPOINTS["writes"],
+        [Texts] * 5 + [Integers] + [Texts] * 2 + [Bytes],
+    ),
 }
-"""The saver's statements of one row, and ours of many."""
+"""The saver's statements of one row, and ours of many with the types of its columns."""
 
 
 @dataclass(slots=True)
@@ -123,19 +126,22 @@ def _together(pending: Sequence[tuple[str, list[Any]]]) -> list[tuple[str, list[
 
     No statement depends on another of the same transaction, so that their order doesn't matter.
     """
-    columns: dict[str, list[Any]] = {many: [] for many in _MANY.values()}
+    tables: dict[str, list[Any]] = {one: [] for one in _MANY}
     rest: list[tuple[str, list[Any]]] = []
     for query, rows in pending:
-        many = _MANY.get(query)
-        if many is None:
-            rest.append((query, rows))
+        if query in tables:
+            tables[query].extend(rows)
         else:
-            columns[many].extend(rows)
-    checkpoints = _CHECKPOINTS["checkpoints"]
-    columns[checkpoints] = list({row[:3]: row for row in columns[checkpoints]}.values())
-    return [
-        (many, [[list(column) for column in zip(*rows, strict=True)]]) for many, rows in columns.items() if rows
-    ] + rest
+            rest.append((query, rows))
+    checkpoints = AsyncPostgresSaver.UPSERT_CHECKPOINTS_SQL
+    tables[checkpoints] = list({row[:3]: row for row in tables[checkpoints]}.values())
+    together: list[tuple[str, list[Any]]] = []
+    for one, rows in tables.items():
+        many, types = _MANY[one]
+        if rows:
+            columns = [column(values) for column, values in zip(types, zip(*rows, strict=True), strict=True)]
+            together.append((many, [columns]))
+    return together + rest
 
 
 def checkpoint_thread(organization_id: OrganizationId, thread_id: ThreadId) -> str:
@@ -208,11 +214,13 @@ class TenantSaver(AsyncPostgresSaver):
                 blobs[channel] = value
                 if isinstance(value, _DeltaSnapshot):
                     inline[channel] = True
-        versions = {channel: version for channel, version in new_versions.items() if channel in blobs}
+        versions: ChannelVersions = {
+            channel: str(version) for channel, version in new_versions.items() if channel in blobs
+        }
         if rows := self._dump_blobs(thread_id, namespace, blobs, versions):
             acting.pending.append((self.UPSERT_CHECKPOINT_BLOBS_SQL, rows))
-        kept = Jsonb({**checkpoint, "channel_values": inline})
-        about = Jsonb(get_serializable_checkpoint_metadata(config, metadata))
+        kept = json_bytes({**checkpoint, "channel_values": inline})
+        about = json_bytes(get_serializable_checkpoint_metadata(config, metadata))
         row = (thread_id, namespace, checkpoint["id"], place.get("checkpoint_id"), kept, about)
         acting.pending.append((self.UPSERT_CHECKPOINTS_SQL, [row]))
         return {"configurable": {"thread_id": thread_id, "checkpoint_ns": namespace, "checkpoint_id": checkpoint["id"]}}

@@ -1,11 +1,7 @@
 -- name: append
--- One flush of a run's log; the thread's counter moves with it.
-WITH moved AS (
-    UPDATE threads SET last_seq = %(seq_last)s WHERE thread_id = %(thread_id)s AND last_seq = %(seq_first)s - 1 RETURNING thread_id
-)
-INSERT INTO run_events (organization_id, thread_id, run_id, seq_first, seq_last, terminal, events)
-SELECT %(organization_id)s, thread_id, %(run_id)s, %(seq_first)s, %(seq_last)s, %(terminal)s, %(events)s FROM moved
-RETURNING seq_last;
+-- One flush of a run's log; the thread's counter moves with it. Fails with CN001 where the log has moved on.
+SELECT append_events(
+    %(organization_id)s, %(thread_id)s, %(run_id)s, %(seq_first)s, %(seq_last)s, %(terminal)s, %(events)s);
 
 -- name: last_seq
 -- The last sequence number of a thread's log.

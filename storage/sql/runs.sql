@@ -6,51 +6,16 @@ SELECT assert_fence(%s::uuid, %s::bigint);
 -- The thread, locked until the transaction ends, so that submits on one thread come one by one.
 SELECT thread_id, user_id, parent_thread_id, last_seq FROM threads WHERE thread_id = %(thread_id)s FOR UPDATE;
 
--- name: create_thread
--- A thread that comes into being with its first run; nothing where the id is taken.
-INSERT INTO threads (thread_id, organization_id, user_id, metadata)
-VALUES (%(thread_id)s, %(organization_id)s, %(user_id)s, %(metadata)s)
-ON CONFLICT (thread_id) DO NOTHING
-RETURNING thread_id;
-
--- name: unfinished
--- How many runs of the thread are not over.
-SELECT count(*) AS runs FROM runs WHERE thread_id = %(thread_id)s AND status IN ('pending', 'running');
-
--- name: by_idempotency_key
--- The run an earlier request with this key made, and that request's fingerprint.
-SELECT k.fingerprint, r.* FROM idempotency_keys k JOIN runs r USING (run_id)
-WHERE k.organization_id = %(organization_id)s AND k.user_id = %(user_id)s AND k.key = %(key)s;
-
--- name: remember_key
--- Ties a key to the run; nothing where a concurrent request was first.
-INSERT INTO idempotency_keys (organization_id, user_id, key, fingerprint, run_id)
-VALUES (%(organization_id)s, %(user_id)s, %(key)s, %(fingerprint)s, %(run_id)s)
-ON CONFLICT DO NOTHING
-RETURNING run_id;
-
--- name: insert
--- A pending run; nothing where the thread isn't the organisation's. Its time is that of the locked thread, not of the
--- transaction's begin, so that a list is in the order of execution.
-INSERT INTO runs (run_id, organization_id, thread_id, user_id, assistant_id, graph_id, trace_id, kwargs, metadata,
-                  multitask_strategy, created_at, updated_at)
-SELECT %(run_id)s, organization_id, thread_id, %(user_id)s, %(assistant_id)s, %(graph_id)s, %(trace_id)s, %(kwargs)s,
-       %(metadata)s, %(multitask_strategy)s, clock_timestamp(), clock_timestamp()
-FROM threads WHERE thread_id = %(thread_id)s
-RETURNING *;
-
--- name: mark_busy
--- The thread has an unfinished run; its metadata say which assistant last worked in it.
-UPDATE threads SET status = 'busy', updated_at = now(), metadata = metadata || %(metadata)s WHERE thread_id = %(thread_id)s;
+-- name: accept
+-- Record a run with its job, or say why not; then the columns of `claim`.
+SELECT * FROM accept_run(
+    %(run_id)s, %(thread_id)s, %(organization_id)s, %(user_id)s, %(see_all_threads)s, %(assistant_id)s, %(graph_id)s, %(trace_id)s,
+    %(kwargs)s, %(metadata)s, %(strategy)s, %(create_thread)s, %(thread_metadata)s, %(key)s, %(fingerprint)s, %(worker_id)s,
+    %(holder)s, %(lease_seconds)s);
 
 -- name: claim
--- (engine) Take the lease of a fetched run: a new fence, another attempt. Nothing where the run is over.
-UPDATE runs SET status = 'running', fence = fence + 1, attempt = attempt + 1, holder = %(holder)s, job_id = %(job_id)s,
-       lease_until = now() + make_interval(secs => %(lease_seconds)s), updated_at = now(),
-       waited_seconds = waited_seconds + coalesce(extract(epoch FROM now() - waiting_since), 0),
-       resumes_at = NULL, waiting_since = NULL
-WHERE run_id = %(run_id)s AND status IN ('pending', 'running')
-RETURNING run_id, organization_id, fence, attempt;
+-- (engine) Take the next eligible job and the lease of its run; nulls where there is none.
+SELECT * FROM claim_run(%(worker_id)s, %(holder)s, %(lease_seconds)s);
 
 -- name: get
 -- One run.
@@ -78,10 +43,11 @@ WHERE run_id = %(run_id)s AND status IN ('pending', 'running')
 RETURNING status, job_id, resumes_at;
 
 -- name: finish
--- The run is over. Nothing where it is not held with this fence.
-UPDATE runs SET status = %(status)s, error = %(error)s, finished_at = now(), updated_at = now(), lease_until = NULL, holder = NULL
-WHERE run_id = %(run_id)s AND fence = %(fence)s AND status = 'running'
-RETURNING run_id;
+-- The run is over, its thread is settled and its job forgotten; then the columns of `claim`. Fails with CN001 unless it is held with
+-- this fence.
+SELECT * FROM finish_run(
+    %(run_id)s, %(fence)s, %(thread_id)s, %(job_id)s, %(status)s, %(thread_status)s, %(error)s, %(worker_id)s, %(holder)s,
+    %(lease_seconds)s);
 
 -- name: finish_pending
 -- A run that never started is over.
