@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,6 +11,10 @@ from domain.policy import ModelPolicy
 
 Orchestration = Literal["graph", "direct"]
 RunMode = Literal["chat", "answer", "json"]
+_ToolPattern = Annotated[str, Field(min_length=1, max_length=100)]
+Approvals = Literal["none", "side_effects"] | Annotated[tuple[_ToolPattern, ...], Field(max_length=100)]
+"""Which tool calls wait until a person approves them: none, those of tools that change something, or those of the tools named;
+a name may be a pattern (`*`, `?`)."""
 
 
 class RetrievalPolicy(BaseModel):
@@ -34,8 +39,19 @@ class Skill(BaseModel):
     tools: tuple[str, ...] = ()
     mcp_servers: tuple[str, ...] = ()
     """Names of the MCP servers whose tools it may use, beside those that are open to every agent."""
+    approvals: Approvals = "none"
     retrieval: RetrievalPolicy = RetrievalPolicy()
     model: ModelPolicy = ModelPolicy()
+
+    def needs_approval(self, tool: str, *, side_effect: bool) -> bool:
+        """Whether a call of this tool waits for a person."""
+        match self.approvals:
+            case "none":
+                return False
+            case "side_effects":
+                return side_effect
+            case patterns:
+                return any(fnmatchcase(tool, pattern) for pattern in patterns)
 
 
 class Limits(BaseModel):

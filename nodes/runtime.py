@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from storage.notes import Notes
     from storage.policies import ModelPolicies
     from storage.tool_calls import ToolCalls
+    from storage.tool_effects import ToolEffects
     from tools.mcp.servers import McpToolbox
     from tools.registry import Registry
 
@@ -50,7 +51,9 @@ class RunContext:
     wishes: ModelPolicy = field(default_factory=ModelPolicy)
     """The request's own, of the choice of models."""
     waited_seconds: float = 0.0
-    """That the run has waited for tokens: its deadline is so much later."""
+    """That the turn has waited for tokens or for a person's decision: its deadline is so much later."""
+    outlived: bool = True
+    """Whether the conversation is there after the run, so that somebody can decide about what waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class Services:
     tools: Registry
     mcp: McpToolbox
     tool_calls: ToolCalls
+    tool_effects: ToolEffects
     children: Children
     json_prompts: JsonPrompts
     summary_prompt: str

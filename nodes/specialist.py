@@ -12,7 +12,7 @@ from langgraph.config import get_stream_writer
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
-from domain.errors import ConsiliumError, QuotaExceeded, StaleFence
+from domain.errors import ApprovalRequired, ConsiliumError, QuotaExceeded, StaleFence
 from domain.ids import ThreadId, ToolCallId
 from domain.knowledge import Source
 from domain.runs import ChildStatus
@@ -39,7 +39,7 @@ def make(services: Services, agent: str, child_graph: ChildGraph) -> Any:
                 context=runtime.context,
             )
             result = conversation.result(final)
-        except StaleFence:
+        except (StaleFence, ApprovalRequired):
             raise
         except QuotaExceeded as refused:
             if refused.waits:
