@@ -14,7 +14,19 @@ from langgraph.types import Send
 
 from domain.skills import Skill
 from graphs import specialist as specialist_graph
-from nodes import approval, collect, context, delegate, finish, model, provider_router, specialist, structure, summary, tools
+from nodes import (
+    approval,
+    collect,
+    context,
+    delegate,
+    finish,
+    model,
+    provider_router,
+    specialist,
+    structure,
+    summary,
+    tools,
+)
 from nodes.prompt import pending_calls
 from nodes.runtime import RunContext, Services
 from nodes.state import Input, Output, State

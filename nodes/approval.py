@@ -58,6 +58,9 @@ def make(services: Services, skill: Skill) -> Any:
         run, delegation = runtime.context, state.get("delegation")
         waiting = await _waiting(services, skill, state, run)
         thread_id = ThreadId(delegation["child_thread_id"]) if delegation else run.thread_id
+        if not waiting:  # decided, but there is no such tool any more: `tools` tells the model
+            await _adopt(services, run, thread_id, [call["id"] for call in pending_calls(state["messages"])])
+            return {}
         if not run.outlived:
             raise _nobody_there(waiting)
         request = _request(skill, thread_id, waiting, state["turn"]["language"])
@@ -67,8 +70,7 @@ def make(services: Services, skill: Skill) -> Any:
             await _tell(services, skill, run, thread_id, waiting)
             raise
         decisions: Mapping[str, Decision] = by_call(request, answer, "resume")
-        if run.run_id is not None:
-            await services.tool_calls.adopt(run.organization_id, run.run_id, thread_id, list(decisions))
+        await _adopt(services, run, thread_id, list(decisions))
         return {"decisions": dict(decisions)}
 
     return approval
@@ -117,6 +119,11 @@ def _request(skill: Skill, thread_id: ThreadId, waiting: list[Waiting], language
         "agent": skill.name,
         "thread_id": thread_id,
     }
+
+
+async def _adopt(services: Services, run: RunContext, thread_id: ThreadId, call_ids: list[str]) -> None:
+    if run.run_id is not None:
+        await services.tool_calls.adopt(run.organization_id, run.run_id, thread_id, call_ids)
 
 
 async def _tell(services: Services, skill: Skill, run: RunContext, thread_id: ThreadId, waiting: list[Waiting]) -> None:

@@ -9,10 +9,13 @@ from typing import Any
 
 from domain.errors import EffectUnknown
 from domain.ids import EffectId, ThreadId, ToolCallId
+from domain.knowledge import Passage
 from domain.tools import ToolFailure, ToolResult
 from storage.tool_effects import Effect, ToolEffects
 from tools.base import Tool, ToolContext
 
+Outcome = tuple[ToolResult, list[Passage]]
+"""What came of a call, and the passages that are to be numbered sources."""
 _EFFECTS = uuid.UUID("0d8e0f5c-2f0e-5a3c-9d55-7c1a3a4be6f2")
 
 
@@ -23,14 +26,15 @@ def effect_id(thread_id: ThreadId, message_id: str, call_id: str, name: str, arg
 
 
 async def once(
-    ledger: ToolEffects, tool: Tool, context: ToolContext, call_id: str, act: Callable[[], Awaitable[ToolResult]]
-) -> ToolResult:
+    ledger: ToolEffects, tool: Tool, context: ToolContext, call_id: str, act: Callable[[], Awaitable[Outcome]]
+) -> Outcome:
     """What `act` results in, now or in an earlier attempt at this call. `act` raises nothing of the tool's own.
 
     An attempt that began and did not end, because its process did, is not repeated unless the tool says that this does no harm.
     Raises StaleFence, before anything is done, where another process holds the run.
     """
-    assert context.effect_id is not None and context.run_id is not None, "only runs of ours have a ledger"
+    assert context.effect_id is not None, "it names what is done"
+    assert context.run_id is not None, "only runs of ours have a ledger"
     effect = Effect(
         effect_id=context.effect_id,
         organization_id=context.organization_id,
@@ -43,12 +47,12 @@ async def once(
     )
     known = await ledger.begin(effect)
     if isinstance(known, ToolResult):
-        return known
+        return known, []
     if known == "started" and not tool.idempotent:
-        return ToolResult(status="error", content="", error=unknown(tool.name))
-    result = await act()
+        return ToolResult(status="error", content="", error=unknown(tool.name)), []
+    result, passages = await act()
     await ledger.complete(effect, result)
-    return result
+    return result, passages
 
 
 def unknown(name: str) -> ToolFailure:

@@ -15,7 +15,6 @@ from langgraph.channels.untracked_value import UntrackedValue
 from langgraph.graph.message import _messages_delta_reducer as reduce_messages
 from typing_extensions import TypedDict  # pydantic refuses typing.TypedDict on Python 3.11
 
-from domain.approvals import Decision
 from domain.runs import ChildStatus, StopReason
 
 Messages = Annotated[list[AnyMessage], DeltaChannel(reduce_messages, list, snapshot_frequency=100)]
@@ -151,8 +150,8 @@ class State(TypedDict):
     finish: Finish | None
     draft: AIMessage | None
     """In the mode `json`: an answer that isn't known to be JSON yet, and so no message yet."""
-    decisions: dict[str, Decision]
-    """What a person decided about calls of the step in progress, by their ids."""
+    decisions: dict[str, dict[str, Any]]
+    """What a person decided about calls of the step in progress (`domain.approvals.Decision`), by their ids."""
     children: Annotated[list[ChildResult], collect]
     active_child: ActiveChild | None
     summary: Summary | None

@@ -33,11 +33,13 @@ from retrieval.queue import IngestQueue
 from retrieval.search import LexicalRetriever
 from server.auth import Authenticator
 from server.deps import AppState
+from server.engine.closing import OpenCalls
 from server.engine.engine import Engine
 from server.engine.executor import Executor
 from server.metrics import Metered, Metrics
 from server.one_shot import record_call
 from storage import embedded, migrate
+from storage.approvals import Approvals
 from storage.breakers import BreakerStore
 from storage.children import Children
 from storage.database import Database, open_pool
@@ -56,6 +58,7 @@ from storage.runs import Runs
 from storage.saver import TenantSaver
 from storage.threads import Threads
 from storage.tool_calls import ToolCalls
+from storage.tool_effects import ToolEffects
 from tools.documents import SearchDocuments
 from tools.mcp.addresses import networks
 from tools.mcp.config import load_operator_servers
@@ -119,6 +122,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             tools=Registry([SearchDocuments(retriever), web_search, SaveOrganizationNote(notes)]),
             mcp=mcp,
             tool_calls=ToolCalls(db),
+            tool_effects=ToolEffects(db),
             children=Children(db),
             json_prompts=load_json_prompts(),
             summary_prompt=load_summary_prompt(),
@@ -178,7 +182,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             graphs,
             jobs,
             events,
-            services.children,
+            OpenCalls(graphs, services.children, services.tool_calls, services.tool_effects),
             saver,
             services.caller.ledger,
             threads,
@@ -225,6 +229,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
                 threads=threads,
                 children=services.children,
                 tool_calls=services.tool_calls,
+                approvals=Approvals(db),
                 model_calls=services.caller.calls,
                 metrics=metrics,
                 metered=metered,

@@ -57,7 +57,9 @@ def _edited(action: ActionRequest, schema: dict[str, Any], given: Mapping[str, A
     if not isinstance(edited, Mapping):
         raise InvalidInput(field, "is required: the name and the args to call with")
     if edited.get("name") != action["name"]:
-        problem = f"must be '{action['name']}': the arguments can be changed, not the tool; reject the call to have another"
+        problem = (
+            f"must be '{action['name']}': the arguments can be changed, not the tool; reject the call to have another"
+        )
         raise InvalidInput(f"{field}.name", problem)
     if not isinstance(edited.get("args"), dict):
         raise InvalidInput(f"{field}.args", "must be an object")
