@@ -93,11 +93,20 @@ async def test_what_waits_shows_everywhere_and_goes_on_once_approved(
 
 
 async def test_two_calls_and_one_that_only_reads_with_different_decisions(serving: Serving, tmp_path: Path) -> None:
-    calls = create("Helios", "a"), Call("crm__find", '{"name": "Helios"}', "b"), create("Orion", "c"), create("Vega", "d")
-    async with office(serving, tmp_path, calling(*calls)) as (server, crm, upstream):
+    calls = (
+        create("Helios", "a"),
+        Call("crm__find", '{"name": "Helios"}', "b"),
+        create("Orion", "c"),
+        create("Vega", "d"),
+    )
+    async with office(serving, tmp_path, calling(*calls)) as (server, crm, _):
         sdk, thread = server.sdk(), await thread_of(server)
         interrupt = one(await wait(sdk, thread))
-        assert [action["args"]["name"] for action in interrupt["value"]["action_requests"]] == ["Helios", "Orion", "Vega"]
+        assert [action["args"]["name"] for action in interrupt["value"]["action_requests"]] == [
+            "Helios",
+            "Orion",
+            "Vega",
+        ]
         assert len(interrupt["value"]["review_configs"]) == 1
         # the answer alone, as there is one interrupt
         decisions = [REJECT, edit({"name": "Orion Ltd", "price": "12"}), APPROVE]

@@ -37,7 +37,9 @@ def build(directory: Path) -> FastMCP:
     async def create(context: Context[Any, Any, Any], name: str, price: int = 0) -> str:
         return await effect(context, "create", name=name, price=price)
 
-    @server.tool(annotations=ToolAnnotations(readOnlyHint=False, idempotentHint=True), description="Sets a lead's price.")
+    @server.tool(
+        annotations=ToolAnnotations(readOnlyHint=False, idempotentHint=True), description="Sets a lead's price."
+    )
     async def update(context: Context[Any, Any, Any], name: str, price: int) -> str:
         return await effect(context, "update", name=name, price=price)
 

@@ -97,6 +97,6 @@ class Crm:
 @asynccontextmanager
 async def crm(directory: Path) -> AsyncIterator[Crm]:
     """The CRM over streamable HTTP, up while the block runs."""
-    directory.mkdir(exist_ok=True)
+    await asyncio.to_thread(directory.mkdir, exist_ok=True)
     async with started(CRM, str(directory)) as running:
         yield Crm(running, directory)
