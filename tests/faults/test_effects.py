@@ -80,8 +80,8 @@ async def replicas(owner_dsn: str, tmp_path: Path, policy: Policy) -> AsyncItera
     token = issue_token(settings_for(owner_dsn, tmp_path), "acme", "ann", ["admin"], timedelta(hours=1))
     with Upstream(policy) as upstream:
         environ = environment(owner_dsn, tmp_path, OPENAI_BASE_URL=upstream.openai_url, **LOOPBACK)
-        # nothing is stored by the way: what isn't written before an effect is lost with the process
-        environ["CONSILIUM_FLUSH_SECONDS"] = "60"
+        # little is stored by the way: what is not written on purpose is lost with the process
+        environ["CONSILIUM_FLUSH_SECONDS"] = "5"
         made = Replicas(environ, {"Authorization": f"Bearer {token}"})
         async with crm(tmp_path / "crm") as program:
             try:
