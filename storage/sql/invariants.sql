@@ -62,6 +62,24 @@ WHERE u.status = 'reserved' AND r.status NOT IN ('pending', 'running');
 SELECT run_id || ' ' || tool_call_id AS subject, count(*) || ' records' AS problem
 FROM tool_calls GROUP BY run_id, thread_id, tool_call_id HAVING count(*) > 1;
 
+-- name: i5_one_effect_a_call
+-- A tool call of a run has one effect.
+SELECT run_id || ' ' || tool_call_id AS subject, count(*) || ' effects' AS problem
+FROM tool_effects GROUP BY run_id, thread_id, tool_call_id HAVING count(*) > 1;
+
+-- name: i5_an_interrupt_is_answered_once
+-- What was decided about an interrupt is carried out by one run; one that was cancelled before it began doesn't count.
+SELECT a.thread_id || ' ' || a.interrupt_id AS subject, count(*) || ' runs go on with it' AS problem
+FROM approvals a JOIN runs r USING (run_id) WHERE NOT (r.status = 'interrupted' AND r.attempt = 0)
+GROUP BY a.thread_id, a.interrupt_id HAVING count(*) > 1;
+
+-- name: i3_calls_wait_at_interrupts
+-- A call that waits for a decision is of a thread that stands at an interrupt, or of a run under way.
+SELECT c.thread_id || ' ' || c.tool_call_id AS subject, 'pending, but its thread waits for nobody' AS problem
+FROM tool_calls c JOIN threads t USING (thread_id) JOIN threads root ON root.thread_id = coalesce(t.root_thread_id, t.thread_id)
+JOIN runs r USING (run_id)
+WHERE c.status = 'pending' AND NOT root.interrupted AND r.status NOT IN ('pending', 'running');
+
 -- name: i6_organisations_agree
 -- A row's organisation is its thread's.
 SELECT r.run_id::text AS subject, 'run of ' || r.organization_id || ' on a thread of ' || t.organization_id AS problem

@@ -81,6 +81,7 @@ async def replicas(owner_dsn: str, tmp_path: Path, policy: Policy) -> AsyncItera
     with Upstream(policy) as upstream:
         environ = environment(owner_dsn, tmp_path, OPENAI_BASE_URL=upstream.openai_url, **LOOPBACK)
         # little is stored by the way: what is not written on purpose is lost with the process
+        environ["CONSILIUM_LEASE_SECONDS"] = "3"
         environ["CONSILIUM_FLUSH_SECONDS"] = "5"
         made = Replicas(environ, {"Authorization": f"Bearer {token}"})
         async with crm(tmp_path / "crm") as program:
