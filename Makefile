@@ -9,7 +9,7 @@ UV ?= uv
 COMPILE := $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint graphs bench clean locks
+.PHONY: help run test lint graphs bench eval clean locks
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ graphs: $(VENV)/.installed ## Draw the compiled graphs into docs/graphs
 
 bench: $(VENV)/.installed-dev ## Measure against the targets
 	@$(BIN)/python -m bench $(ARGS)
+
+eval: $(VENV)/.installed-dev ## Measure the agents: routing, tools, citations, leaks (MODEL=provider/model)
+	@$(BIN)/python -m evals $(ARGS)
 
 clean: ## Remove .venv and caches; data in .consilium stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .langgraph_api

@@ -16,9 +16,8 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-model = ChatOpenAI(
-    model="bench", base_url=os.environ["OPENAI_BASE_URL"], api_key="none", stream_usage=True, max_retries=0
-)
+# The library's own retries: without them a kept connection that the upstream has just closed ends a whole answer in its middle.
+model = ChatOpenAI(model="bench", base_url=os.environ["OPENAI_BASE_URL"], api_key="none", stream_usage=True)
 
 
 async def answer(state: MessagesState) -> dict[str, Any]:

@@ -51,14 +51,18 @@ class Target:
             }
         else:
             path, body = f"/{thread}", {"messages": messages}
-        async with client.stream("POST", self.url + path, json=body) as response:
-            response.raise_for_status()
-            async for line in response.aiter_lines():
-                if line.startswith("data:") and '"content":"' in line and '"content":""' not in line:
-                    chunks += 1
-                    first = first or time.perf_counter() - started
+        side = "the product" if self.product else "the floor"
+        try:
+            async with client.stream("POST", self.url + path, json=body) as response:
+                response.raise_for_status()
+                async for line in response.aiter_lines():
+                    if line.startswith("data:") and '"content":"' in line and '"content":""' not in line:
+                        chunks += 1
+                        first = first or time.perf_counter() - started
+        except httpx.RemoteProtocolError as broken:
+            raise RuntimeError(f"{side} broke its answer off after {chunks} chunks: {broken}") from broken
         if not first:
-            raise RuntimeError(f"{self.url} gave no token")
+            raise RuntimeError(f"{side} gave no token")
         return first
 
 

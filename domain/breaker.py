@@ -15,12 +15,13 @@ BreakerStatus = Literal["closed", "open", "half_open"]
 
 @dataclass(frozen=True, slots=True)
 class BreakerPolicy:
-    """`failures` in a row open it, for `open_seconds`, doubled at every failed probe up to `longest_seconds`. A probe that says
-    nothing for `probe_seconds` is given up."""
+    """`failures` in a row open it, for `open_seconds`, doubled at every failed probe up to `longest_seconds`. A provider that asks
+    for a longer rest has it, up to `longest_rest_seconds`. A probe that says nothing for `probe_seconds` is given up."""
 
     failures: int = 5
     open_seconds: float = 10.0
     longest_seconds: float = 300.0
+    longest_rest_seconds: float = 600.0
     probe_seconds: float = 120.0
 
 
@@ -48,15 +49,18 @@ def failed(
         failures = state.failures + 1
         if failures < policy.failures:
             return replace(state, failures=failures)
-        return _opened(failures, policy.open_seconds, now, retry_after)
+        return _opened(failures, policy.open_seconds, now, policy, retry_after)
     if state.status == "half_open" and probe is not None and probe == state.probe:
         longer = min(policy.longest_seconds, 2 * (state.open_seconds or policy.open_seconds))
-        return _opened(state.failures + 1, longer, now, retry_after)
+        return _opened(state.failures + 1, longer, now, policy, retry_after)
     return state
 
 
-def _opened(failures: int, seconds: float, now: datetime, retry_after: float | None) -> BreakerState:
-    return BreakerState("open", failures, seconds, now + timedelta(seconds=max(seconds, retry_after or 0.0)))
+def _opened(
+    failures: int, seconds: float, now: datetime, policy: BreakerPolicy, retry_after: float | None
+) -> BreakerState:
+    rest = max(seconds, min(retry_after or 0.0, policy.longest_rest_seconds))
+    return BreakerState("open", failures, seconds, now + timedelta(seconds=rest))
 
 
 def succeeded(state: BreakerState, *, probe: str | None) -> BreakerState:

@@ -55,9 +55,12 @@ class McpServer(BaseModel):
     on_premises: bool = False
     """Whether a conversation with what must not leave the premises may call it."""
     enabled: bool = True
+    not_configured: str | None = None
+    """What the operator must set before it can be used; None where nothing is missing."""
     connect_seconds: float | None = None
     call_seconds: float | None = None
-    """None is the setting's."""
+    idle_seconds: float | None = None
+    """How long an unused session stays open. None is the setting's, in all three."""
     version: int = 1
     """One more with each change: an open session of an earlier version is not used again."""
     created_by: str | None = None

@@ -75,6 +75,8 @@ class Run:
     job_id: int | None = None
     waited_seconds: float = 0.0
     """That it has waited for tokens; they don't count as its turn's."""
+    skills_generation: int = 0
+    """Of the organisation's skills when the run was accepted; it works by these or by later ones."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 
-from domain.skills import Skill
+from domain.skills import MAIN
 from graphs import specialist, supervisor
-from graphs.skills import MAIN, load_skills
+from graphs.skills import load_skills
+from nodes.delegate import ORGANIZATION_SPECIALIST
 from nodes.runtime import Services
 
+SUPERVISOR = "supervisor"
 Graphs = Mapping[str, CompiledStateGraph[Any, Any, Any, Any]]
 
 
-def build_graphs(
-    services: Services, skills: Mapping[str, Skill], checkpointer: BaseCheckpointSaver | None = None
-) -> Graphs:
-    """`supervisor` (the whole) and each specialist alone."""
-    specialists = [skill for name, skill in skills.items() if name != MAIN]
-    alone = {skill.name: specialist.build(services, skill, checkpointer) for skill in specialists}
-    return {"supervisor": supervisor.build(services, skills[MAIN], specialists, checkpointer), **alone}
+def build_graphs(services: Services, skills: Iterable[str], checkpointer: BaseCheckpointSaver | None = None) -> Graphs:
+    """`supervisor` (the whole), each specialist of the operator's alone, and one for those that organisations add."""
+    names = [name for name in skills if name != MAIN]
+    return {
+        SUPERVISOR: supervisor.build(services, names, checkpointer),
+        **{name: specialist.build(services, name, checkpointer) for name in names},
+        ORGANIZATION_SPECIALIST: specialist.build(
+            services, ORGANIZATION_SPECIALIST, checkpointer, of_organization=True
+        ),
+    }
 
 
 def drawing_graphs() -> Graphs:

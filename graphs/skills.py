@@ -9,11 +9,10 @@ import yaml
 from pydantic import ValidationError
 
 from domain.errors import ConfigurationError
-from domain.skills import Skill
+from domain.skills import MAIN, Skill
 from providers.structured import JsonPrompts
 
 DIRECTORY = Path(__file__).parent
-MAIN = "main"
 
 
 def load_skills(path: Path = DIRECTORY / "skills.yaml") -> dict[str, Skill]:

@@ -9,8 +9,8 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
-from domain.skills import Skill
 from nodes import approval, context, finish, model, provider_router, structure, summary, tools
+from nodes.agent import Agent
 from nodes.prompt import pending_calls
 from nodes.runtime import RunContext, Services
 from nodes.state import ChildInput, Input, Output, State
@@ -22,14 +22,20 @@ async def after_tools(state: State) -> Literal["provider_router", "finish"]:
 
 
 def build(
-    services: Services, skill: Skill, checkpointer: BaseCheckpointSaver | None = None, *, child: bool = False
+    services: Services,
+    name: str,
+    checkpointer: BaseCheckpointSaver | None = None,
+    *,
+    child: bool = False,
+    of_organization: bool = False,
 ) -> CompiledStateGraph[Any, RunContext, Any, Any]:
-    """The compiled graph of one specialist.
+    """The compiled graph of the specialist of that name; `of_organization`: of any, whom the delegation or the run names.
 
     As a child it takes a delegation and gives its whole state to the node that called it; it has no checkpointer of its own and
     inherits its parent's.
     """
-    waits = approval.due(services, skill)
+    agent = Agent(services, None if of_organization else name)
+    waits = approval.due(services, agent)
 
     async def after_model(
         state: State, runtime: Runtime[RunContext]
@@ -47,22 +53,22 @@ def build(
         input_schema=ChildInput if child else Input,
         output_schema=State if child else Output,
     )
-    graph.add_node("context", context.make(services, skill))
-    graph.add_node("provider_router", provider_router.make(services, skill))
-    graph.add_node("summarise", summary.make(services, skill))
-    graph.add_node("model", model.make(services, skill))
-    graph.add_node("approval", approval.make(services, skill))
-    graph.add_node("tools", tools.make(services, skill))
-    graph.add_node("structure", structure.make(services, skill))
+    graph.add_node("context", context.make(services, agent))
+    graph.add_node("provider_router", provider_router.make(services, agent))
+    graph.add_node("summarise", summary.make(services, agent))
+    graph.add_node("model", model.make(services, agent))
+    graph.add_node("approval", approval.make(services, agent))
+    graph.add_node("tools", tools.make(services, agent))
+    graph.add_node("structure", structure.make(services, agent))
     graph.add_node("finish", finish.make())
 
     graph.add_edge(START, "context")
     graph.add_edge("context", "provider_router")
-    graph.add_conditional_edges("provider_router", summary.due(services, skill), ["summarise", "model"])
+    graph.add_conditional_edges("provider_router", summary.due(services, agent), ["summarise", "model"])
     graph.add_edge("summarise", "model")
     graph.add_conditional_edges("model", after_model)
     graph.add_edge("approval", "tools")
     graph.add_conditional_edges("tools", after_tools)
     graph.add_edge("structure", "finish")
     graph.add_edge("finish", END)
-    return graph.compile(checkpointer=checkpointer, name=skill.name)
+    return graph.compile(checkpointer=checkpointer, name=name)

@@ -12,7 +12,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Send
 
-from domain.skills import Skill
+from domain.skills import MAIN
 from graphs import specialist as specialist_graph
 from nodes import (
     approval,
@@ -27,15 +27,13 @@ from nodes import (
     summary,
     tools,
 )
+from nodes.agent import Agent
+from nodes.delegate import ORGANIZATION_SPECIALIST
+from nodes.places import Places
 from nodes.prompt import pending_calls
 from nodes.runtime import RunContext, Services
 from nodes.state import Input, Output, State
 from tools.delegation import SWITCH
-
-
-async def after_context(state: State) -> Send | Literal["provider_router"]:
-    """An active child gets the user's message, otherwise main."""
-    return delegate.to_active_child(state) or "provider_router"
 
 
 async def after_tools(state: State) -> Literal["delegate", "provider_router"]:
@@ -52,13 +50,20 @@ async def after_collect(state: State) -> Literal["structure", "finish", "provide
 
 def build(
     services: Services,
-    main: Skill,
-    specialists: Sequence[Skill],
+    names: Sequence[str],
     checkpointer: BaseCheckpointSaver | None = None,
 ) -> CompiledStateGraph[State, RunContext, Input, Output]:
-    """The compiled graph of the whole: `main` and its specialists as subgraphs."""
-    names = [skill.name for skill in specialists]
+    """The compiled graph of the whole: `main` and its specialists as subgraphs.
+
+    The operator's, `names`, have a node each; those that organisations add share one, and a turn's skills say who they are.
+    """
+    main, places = Agent(services, MAIN, delegates=True), Places(services)
+    nodes = [*names, ORGANIZATION_SPECIALIST]
     waits = approval.due(services, main)
+
+    async def after_context(state: State) -> Send | Literal["provider_router"]:
+        """An active child gets the user's message, otherwise main."""
+        return delegate.to_active_child(state, names) or "provider_router"
 
     async def after_model(
         state: State, runtime: Runtime[RunContext]
@@ -77,26 +82,26 @@ def build(
     graph = StateGraph(State, context_schema=RunContext, input_schema=Input, output_schema=Output)
     graph.add_node("context", context.make(services, main))
     graph.add_node("provider_router", provider_router.make(services, main))
-    graph.add_node("summarise", summary.make(services, main, specialists))
-    graph.add_node("model", model.make(services, main, specialists))
+    graph.add_node("summarise", summary.make(services, main))
+    graph.add_node("model", model.make(services, main))
     graph.add_node("approval", approval.make(services, main))
     graph.add_node("tools", tools.make(services, main))
-    graph.add_node("delegate", delegate.make(services, specialists), destinations=(*names, "provider_router"))
-    for skill in specialists:
-        child = specialist_graph.build(services, skill, child=True)
-        graph.add_node(skill.name, specialist.make(services, skill.name, child))
+    graph.add_node("delegate", delegate.make(services, names), destinations=(*nodes, "provider_router"))
+    for name in nodes:
+        child = specialist_graph.build(services, name, child=True, of_organization=name == ORGANIZATION_SPECIALIST)
+        graph.add_node(name, specialist.make(services, places, child))
     graph.add_node("collect", collect.make())
     graph.add_node("structure", structure.make(services, main))
     graph.add_node("finish", finish.make())
 
     graph.add_edge(START, "context")
-    graph.add_conditional_edges("context", after_context, ["provider_router", *names])
-    graph.add_conditional_edges("provider_router", summary.due(services, main, specialists), ["summarise", "model"])
+    graph.add_conditional_edges("context", after_context, ["provider_router", *nodes])
+    graph.add_conditional_edges("provider_router", summary.due(services, main), ["summarise", "model"])
     graph.add_edge("summarise", "model")
     graph.add_conditional_edges("model", after_model)
     graph.add_edge("approval", "tools")
     graph.add_conditional_edges("tools", after_tools)
-    for name in names:
+    for name in nodes:
         graph.add_edge(name, "collect")
     graph.add_conditional_edges("collect", after_collect)
     graph.add_edge("structure", "finish")

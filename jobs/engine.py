@@ -6,7 +6,7 @@ paused beyond its lease changes nothing. Time in leases is the database's.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, Literal, assert_never
@@ -22,6 +22,7 @@ from domain.tools import ToolFailure, ToolResult
 from jobs.queue import AT_ONCE, Queue
 from jobs.submission import Accepted, Claim, Submission
 from storage import approvals, children, events, tool_calls
+from storage.connection import Statement
 from storage.database import SET_ENGINE, Connection, Database, Row
 from storage.fence import fenced
 from storage.queries import load
@@ -60,41 +61,48 @@ class JobEngine:
         Raises NotFound for a thread that isn't the caller's, Conflict for a busy thread under `reject`, for a child thread, and
         for an idempotency key that came with another body.
         """
-        async with self._db.tenant(new.organization_id) as conn:
-            if new.answers:
-                new = await self._decide(conn, new)
-            cursor = await conn.execute(
-                Q["accept"].encode(),
-                {
-                    "run_id": new.run_id,
-                    "thread_id": new.thread_id,
-                    "organization_id": new.organization_id,
-                    "user_id": new.user_id,
-                    "see_all_threads": new.see_all_threads,
-                    "assistant_id": new.assistant_id,
-                    "graph_id": new.graph_id,
-                    "trace_id": new.trace_id,
-                    "kwargs": Jsonb(new.kwargs),
-                    "metadata": Jsonb(new.metadata),
-                    "strategy": new.multitask_strategy,
-                    "create_thread": new.create_thread,
-                    "thread_metadata": Jsonb(clean_json(new.thread_metadata)),
-                    "key": new.idempotency_key,
-                    "fingerprint": new.fingerprint,
-                    **self._claimant(claim),
-                },
-            )
-            if new.answers:  # what was decided is undone with a refusal
-                return await self._accepted(new, await cursor.fetchone())
-        # after the commit: all of it was one round trip
-        return await self._accepted(new, await cursor.fetchone())
+        if new.answers:
+            return await self._accept_answers(new, claim=claim)
+        ((row,),) = await self._db.batch(new.organization_id, [self._accept(new, claim=claim)])
+        return await self._accepted(new, row)
 
-    async def _accepted(self, new: Submission, row: Row | None) -> Accepted:
-        assert row is not None
+    async def _accept_answers(self, new: Submission, *, claim: bool) -> Accepted:
+        """`accept`, with what was decided about the interrupts the run goes on with; a refusal undoes both."""
+        async with self._db.tenant(new.organization_id) as conn:
+            new = await self._decide(conn, new)
+            sql, params = self._accept(new, claim=claim)
+            row = await (await conn.execute(sql.encode(), params)).fetchone()
+            assert row is not None
+            return await self._accepted(new, row)
+
+    def _accept(self, new: Submission, *, claim: bool) -> Statement:
+        return (
+            Q["accept"],
+            {
+                "run_id": new.run_id,
+                "thread_id": new.thread_id,
+                "organization_id": new.organization_id,
+                "user_id": new.user_id,
+                "see_all_threads": new.see_all_threads,
+                "assistant_id": new.assistant_id,
+                "graph_id": new.graph_id,
+                "trace_id": new.trace_id,
+                "kwargs": Jsonb(new.kwargs),
+                "metadata": Jsonb(new.metadata),
+                "strategy": new.multitask_strategy,
+                "create_thread": new.create_thread,
+                "thread_metadata": Jsonb(clean_json(new.thread_metadata)),
+                "key": new.idempotency_key,
+                "fingerprint": new.fingerprint,
+                **self._claimant(claim),
+            },
+        )
+
+    async def _accepted(self, new: Submission, row: Row) -> Accepted:
         outcome: Outcome = row["outcome"]
         match outcome:
             case "accepted":
-                run = new.run(accepted_at=row["accepted_at"])
+                run = new.run(accepted_at=row["accepted_at"], skills_generation=row["skills_generation"])
                 return Accepted(run, _claim_of(row), row["last_seq"], row["new_thread"], row["interrupted"])
             case "known":
                 known = await self._known(new, row["known_run_id"], row["known_fingerprint"])
@@ -174,8 +182,7 @@ class JobEngine:
     async def claim_next(self) -> Claim | None:
         """Take the next eligible job, whoever accepted it; None where there is none."""
         async with self._db.engine() as conn:
-            cursor = await conn.execute(Q["claim"].encode(), self._claimant(True))
-        row = await cursor.fetchone()
+            row = await (await conn.execute(Q["claim"].encode(), self._claimant(True))).fetchone()
         return None if row is None else _claim_of(row)
 
     async def extend(self, claim: Claim) -> bool:
@@ -209,7 +216,7 @@ class JobEngine:
         """
         after = "interrupted" if at_interrupt and status == "success" else _THREAD_AFTER.get(status, "idle")
         if acting is None:
-            return await self._finish(claim, thread_id, status, after, log, None, error=error, claim_next=claim_next)
+            return await self._finish(claim, thread_id, status, after, log, [], error=error, claim_next=claim_next)
         async with pending(acting) as put_by:
             return await self._finish(claim, thread_id, status, after, log, put_by, error=error, claim_next=claim_next)
 
@@ -220,37 +227,32 @@ class JobEngine:
         status: RunStatus,
         thread_status: ThreadStatus,
         log: Sequence[tuple[int, dict[str, Any]]],
-        put_by: Callable[[Connection], Awaitable[None]] | None,
+        put_by: Sequence[Statement],
         *,
         error: dict[str, Any] | None,
         claim_next: bool,
     ) -> Claim | None:
+        # the thread before the run, as in cancel: the other way round they would deadlock
+        statements = [(Q["lock_thread"], {"thread_id": thread_id}), *put_by]
+        statements.append(events.appended(claim.organization_id, thread_id, claim.run_id, log, terminal=True))
+        if status != "success":
+            statements.append(tool_calls.abandoned(claim.run_id, _abandoned(status)))
+            statements.append(children.waiting_failed(thread_id))
+        finished = {
+            "run_id": claim.run_id,
+            "fence": claim.fence,
+            "thread_id": thread_id,
+            "job_id": claim.job_id,
+            "status": status,
+            "thread_status": thread_status,
+            "error": Jsonb(error) if error else None,
+            **self._claimant(claim_next),
+        }
+        # last, as it assumes the engine's role; a fence that was lost undoes all of it
+        statements.append((Q["finish"], finished))
         with fenced(claim.run_id):
-            async with self._db.tenant(claim.organization_id) as conn:
-                # the thread before the run, as in cancel: the other way round they would deadlock
-                await conn.execute(Q["lock_thread"].encode(), {"thread_id": thread_id})
-                if put_by is not None:
-                    await put_by(conn)
-                await events.append(conn, claim.organization_id, thread_id, claim.run_id, log, terminal=True)
-                if status != "success":
-                    await tool_calls.abandon(conn, claim.run_id, _abandoned(status))
-                    await children.fail_waiting(conn, thread_id)
-                # last, as it assumes the engine's role; a fence that was lost undoes all of it
-                cursor = await conn.execute(
-                    Q["finish"].encode(),
-                    {
-                        "run_id": claim.run_id,
-                        "fence": claim.fence,
-                        "thread_id": thread_id,
-                        "job_id": claim.job_id,
-                        "status": status,
-                        "thread_status": thread_status,
-                        "error": Jsonb(error) if error else None,
-                        **self._claimant(claim_next),
-                    },
-                )
-        row = await cursor.fetchone()
-        return None if row is None else _claim_of(row)
+            *_, (row,) = await self._db.batch(claim.organization_id, statements)
+        return _claim_of(row)
 
     async def _settle(self, conn: Connection, thread_id: ThreadId, status: RunStatus) -> None:
         await conn.execute(
@@ -282,12 +284,14 @@ class JobEngine:
                 last = await cursor.fetchone()
                 first = int(last["last_seq"]) + 1 if last else 1
                 numbered = [(first + n, event) for n, (_, event) in enumerate(log)]
-                await events.append(conn, organization_id, run.thread_id, run.run_id, numbered, terminal=True)
+                told = [events.appended(organization_id, run.thread_id, run.run_id, numbered, terminal=True)]
                 thread = await locked.fetchone()
                 if row["attempt"] or not (thread and thread["interrupted"]):
                     # one that was given back to the queue may have left some open; what waits for a decision goes on waiting
-                    await tool_calls.abandon(conn, run.run_id, _abandoned("interrupted"))
-                    await children.fail_waiting(conn, run.thread_id)
+                    told.append(tool_calls.abandoned(run.run_id, _abandoned("interrupted")))
+                    told.append(children.waiting_failed(run.thread_id))
+                for sql, params in told:
+                    await conn.execute(sql.encode(), params)
                 await self._settle(conn, run.thread_id, "interrupted")
         return "interrupted"
 

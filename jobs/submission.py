@@ -37,7 +37,7 @@ class Submission:
     answers: tuple[Answer, ...] = ()
     """What of the thread's interrupts the run goes on with; recorded with it."""
 
-    def run(self, *, accepted_at: datetime) -> Run:
+    def run(self, *, accepted_at: datetime, skills_generation: int) -> Run:
         """The run as it is stored once it is accepted."""
         return Run(
             run_id=self.run_id,
@@ -54,6 +54,7 @@ class Submission:
             kwargs=orjson.loads(orjson.dumps(self.kwargs)),
             metadata=orjson.loads(orjson.dumps(self.metadata)),
             multitask_strategy=self.multitask_strategy,
+            skills_generation=skills_generation,
         )
 
 

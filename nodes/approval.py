@@ -18,6 +18,7 @@ from domain.approvals import DECISION_TYPES, ApprovalRequest, Decision, ReviewCo
 from domain.errors import ApprovalRequired, ToolError
 from domain.ids import ThreadId, ToolCallId
 from domain.skills import Skill
+from nodes.agent import Agent
 from nodes.prompt import pending_calls
 from nodes.runtime import RunContext, Services
 from nodes.state import State
@@ -42,20 +43,22 @@ class Waiting:
     arguments: dict[str, Any]
 
 
-def due(services: Services, skill: Skill) -> Waits:
+def due(services: Services, agent: Agent) -> Waits:
     """Whether the step that the model has just asked for waits for somebody. An agent without approvals pays nothing for it."""
 
     async def waits(state: State, runtime: Runtime[RunContext]) -> bool:
+        skill = agent.skill(state, runtime.context)
         return bool(await _waiting(services, skill, state, runtime.context))
 
     return waits
 
 
-def make(services: Services, skill: Skill) -> Any:
+def make(services: Services, agent: Agent) -> Any:
     """The node for one agent."""
 
     async def approval(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
         run, delegation = runtime.context, state.get("delegation")
+        skill = agent.skill(state, run)
         waiting = await _waiting(services, skill, state, run)
         thread_id = ThreadId(delegation["child_thread_id"]) if delegation else run.thread_id
         if not waiting:  # decided, but there is no such tool any more: `tools` tells the model
@@ -78,7 +81,7 @@ def make(services: Services, skill: Skill) -> Any:
 
 async def _waiting(services: Services, skill: Skill, state: State, run: RunContext) -> list[Waiting]:
     """The calls that wait. One that would fail anyway does not: the model is told at once."""
-    if skill.approvals == "none":
+    if skill.approvals == "none" or run.trial:  # a trial changes nothing, and asks nobody
         return []
     found = []
     for call in pending_calls(state["messages"]):
@@ -102,7 +105,7 @@ def _request(skill: Skill, thread_id: ThreadId, waiting: list[Waiting], language
         }
         for one in waiting
     }
-    title = skill.title.get(language) or skill.name
+    title = skill.title["ru" if language == "ru" else "en"]
     return {
         "action_requests": [
             {

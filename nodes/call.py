@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +32,9 @@ from providers.sampling import Sampling
 from providers.stream import stream_chat
 from providers.structured import JsonOutput
 from retrieval.cite import CitationFilter
+
+FIRST_HOPS = 5
+"""Tasks a chunk passes on its way to the reader: LangGraph's stream, the run's log, the response."""
 
 
 @dataclass(slots=True)
@@ -98,7 +101,7 @@ class Call:
         tokens = {key: prompt.tokens for key, prompt in fitted.prompts.items()}
         need = Need(max(tokens.values(), default=0), ceiling, tokens)
 
-        def attempt(candidate: Candidate, meter: Meter) -> AsyncIterator[AIMessageChunk]:
+        def attempt(candidate: Candidate, meter: Meter) -> AsyncGenerator[AIMessageChunk, None]:
             return self._attempt(fitted.of(candidate).messages, candidate, meter)
 
         async with aclosing(
@@ -109,7 +112,7 @@ class Call:
 
     async def _attempt(
         self, prompt: list[BaseMessage], candidate: Candidate, meter: Meter
-    ) -> AsyncIterator[AIMessageChunk]:
+    ) -> AsyncGenerator[AIMessageChunk, None]:
         self.answered = candidate
         spec = self.services.catalogue.provider(candidate.provider)
         assert spec is not None, "candidates are of the catalogue"
@@ -129,12 +132,15 @@ class Call:
                 options=options,
             )  # type: ignore[type-var]
         ) as chunks:
+            hops = FIRST_HOPS
             async for chunk in chunks:
                 if (visible := _visible(chunk, shown)) is not None:
                     meter.shown(visible.text)
                     yield visible
                     # A fast upstream fills the buffer, and reading it never waits: let the chunk go out first.
-                    await asyncio.sleep(0)
+                    for _ in range(hops):
+                        await asyncio.sleep(0)
+                    hops = 1
         if shown is not None:
             if rest := shown.flush():
                 yield AIMessageChunk(content=rest)

@@ -8,7 +8,8 @@ from typing import Any
 
 from langgraph.runtime import Runtime
 
-from domain.skills import Skill
+from domain.ids import ThreadId
+from nodes.agent import Agent, skills_of
 from nodes.prompt import last_question
 from nodes.runtime import RunContext, Services
 from nodes.state import Delegation, State, Turn, changed
@@ -19,12 +20,13 @@ SHORT_QUESTION = 25
 """Characters below which a question is read together with the one before it ("and in euros?")."""
 
 
-def make(services: Services, skill: Skill) -> Any:
+def make(services: Services, agent: Agent) -> Any:
     """The node for one agent."""
 
     async def context(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
         question, query = _question(state)
         run = runtime.context
+        skill = agent.skill(state, run)
         delegation = state.get("delegation")
         passages, notes = await asyncio.gather(
             services.retriever.search(run.organization_id, query, skill.retrieval.passages),
@@ -45,6 +47,7 @@ def make(services: Services, skill: Skill) -> Any:
         return {
             "turn": turn,
             **changed(state, sources=sources, citations=[]),
+            **await _without_gone_child(services, state, run),
             # of the turn before; each would be written to the database, so only where there is something to clear
             **{name: None for name in ("finish", "draft", "children") if state.get(name)},
             **(
@@ -53,6 +56,16 @@ def make(services: Services, skill: Skill) -> Any:
         }
 
     return context
+
+
+async def _without_gone_child(services: Services, state: State, run: RunContext) -> dict[str, Any]:
+    """A child whose agent the organisation has no more ends here: the message is the supervisor's."""
+    active = state.get("active_child")
+    if active is None or active["agent"] in skills_of(services, run):
+        return {}
+    if run.run_id is not None:
+        await services.children.set_status(run.organization_id, ThreadId(active["child_thread_id"]), "completed")
+    return {"active_child": None}
 
 
 def _inherits(delegation: Delegation | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from langchain_core.messages import ToolMessage
@@ -12,14 +12,16 @@ from langgraph.types import Command, Send
 
 from domain.errors import InvalidToolArguments, ToolError
 from domain.ids import ThreadId, is_uuid
-from domain.skills import Skill
 from domain.tools import ToolFailure, ToolResult
+from nodes.agent import specialists_of
 from nodes.prompt import last_question, pending_calls
 from nodes.runtime import RunContext, Services
 from nodes.state import Delegation, State
 from tools.arguments import validate
 from tools.delegation import SWITCH, switch_tool
 
+ORGANIZATION_SPECIALIST = "organization_specialist"
+"""The node of every specialist that is an organisation's own; the operator's have nodes of their own."""
 _CHILDREN = uuid.UUID("b4b1d2c6-2a53-5d0e-8f0a-6d3a1f9c7e21")
 
 
@@ -40,13 +42,20 @@ def tool_message(call_id: str, name: str, result: ToolResult, artifact: dict[str
     )
 
 
-def make(services: Services, specialists: Sequence[Skill]) -> Any:
-    """The node: one Send per accepted call; a refused call gets its error at once."""
-    schema = switch_tool(specialists)["function"]["parameters"]
+def node_of(agent: str, named: Collection[str]) -> str:
+    """The node a specialist works in."""
+    return agent if agent in named else ORGANIZATION_SPECIALIST
+
+
+def make(services: Services, named: Collection[str]) -> Any:
+    """The node: one Send per accepted call; a refused call gets its error at once. `named` are the specialists with nodes of
+    their own."""
 
     async def delegate(state: State, runtime: Runtime[RunContext]) -> Command[Any]:
         turn = state["turn"].copy()
-        sends, refusals = [], []
+        schema = switch_tool(specialists_of(services, runtime.context))["function"]["parameters"]
+        accepted: list[Delegation] = []
+        refusals = []
         for call in pending_calls(state["messages"]):
             if call["name"] != SWITCH:
                 continue
@@ -57,10 +66,10 @@ def make(services: Services, specialists: Sequence[Skill]) -> Any:
                         f"At most {services.limits.max_delegations} delegations a turn; answer with what you have.",
                         limit="max_delegations",
                     )
-                sends.append(await _accept(services, schema, state, runtime.context, call))
+                accepted.append(await _accept(services, schema, state, runtime.context, call, accepted))
                 turn["delegations"] += 1
                 turn["tool_errors"] = 0
-                turn["agents"] = [*turn["agents"], sends[-1].node]
+                turn["agents"] = [*turn["agents"], accepted[-1]["agent"]]
             except ToolError as refused:
                 failure = ToolFailure(code=refused.code, message=refused.message, details=refused.details)
                 result = ToolResult(status="error", content="", error=failure)
@@ -68,14 +77,22 @@ def make(services: Services, specialists: Sequence[Skill]) -> Any:
                 turn["tool_errors"] += 1
         if turn["stop_reason"] is None and turn["tool_errors"] >= services.limits.max_tool_errors:
             turn["stop_reason"] = "max_tool_errors"
+        # Asked together none can turn to the user: each reports to the supervisor.
+        alone = len(accepted) == 1
+        sends = [Send(node_of(one["agent"], named), {**one, "alone": alone}) for one in accepted]
         return Command(update={"messages": refusals, "turn": turn}, goto=sends or "provider_router")
 
     return delegate
 
 
 async def _accept(
-    services: Services, schema: dict[str, Any], state: State, run: RunContext, call: dict[str, Any]
-) -> Send:
+    services: Services,
+    schema: dict[str, Any],
+    state: State,
+    run: RunContext,
+    call: dict[str, Any],
+    others: Sequence[Delegation],
+) -> Delegation:
     arguments = validate(SWITCH, schema, call["args"])
     child, checkpoint_ns = child_id(run.thread_id, call["id"]), None
     if wanted := arguments.get("child_thread_id"):
@@ -86,19 +103,24 @@ async def _accept(
                 "leave it out to begin a new one.",
                 fields=["child_thread_id"],
             )
+        if any(other["child_thread_id"] == known.thread_id for other in others):
+            raise InvalidToolArguments(
+                "child_thread_id: this consultation is already asked in this step; put both questions into one task.",
+                fields=["child_thread_id"],
+            )
         child, checkpoint_ns = known.thread_id, known.checkpoint_ns
-    delegation: Delegation = {
+    return {
         "child_thread_id": child,
         "tool_call_id": call["id"],
         "agent": arguments["agent"],
         "task": arguments["task"],
         "context": arguments.get("context", ""),
         "direct": False,
+        "alone": True,
         "checkpoint_ns": checkpoint_ns,
         "deadline": state["turn"]["deadline"],
         "local_only": bool(state.get("local_only")),
     }
-    return Send(arguments["agent"], delegation)
 
 
 async def _known(services: Services, run: RunContext, wanted: str) -> Any:
@@ -107,7 +129,7 @@ async def _known(services: Services, run: RunContext, wanted: str) -> Any:
     return await services.children.get(run.organization_id, run.thread_id, ThreadId(wanted))
 
 
-def to_active_child(state: State) -> Send | None:
+def to_active_child(state: State, named: Collection[str]) -> Send | None:
     """Where a child is active, the user's message goes to it; None where `main` takes it."""
     active = state.get("active_child")
     if active is None or state["turn"]["delegations"]:
@@ -120,8 +142,9 @@ def to_active_child(state: State) -> Send | None:
         "task": question.text,
         "context": "",
         "direct": True,
+        "alone": True,
         "checkpoint_ns": active["checkpoint_ns"],
         "deadline": state["turn"]["deadline"],
         "local_only": bool(state.get("local_only")),
     }
-    return Send(active["agent"], delegation)
+    return Send(node_of(active["agent"], named), delegation)

@@ -14,6 +14,7 @@ from langgraph.runtime import Runtime
 from domain.ids import ThreadId
 from domain.knowledge import Source
 from domain.skills import Skill
+from nodes.agent import Agent
 from nodes.call import Call, RoutedModel
 from nodes.prompt import parts
 from nodes.provider_router import chosen_route
@@ -26,11 +27,12 @@ from tools.delegation import finish_tool, switch_tool
 from tools.registry import as_function
 
 
-def make(services: Services, skill: Skill, specialists: Sequence[Skill] = ()) -> Any:
-    """The node for one agent; `specialists` are those it can hand over to."""
+def make(services: Services, agent: Agent) -> Any:
+    """The node for one agent."""
 
     async def model(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
         turn = state["turn"]
+        skill, specialists = agent.skill(state, runtime.context), agent.specialists(runtime.context)
         remaining = turn["deadline"] + runtime.context.waited_seconds - time.time()
         output = json_output(services, state, runtime.context)
         if remaining <= 0 and output is not None:

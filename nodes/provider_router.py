@@ -9,6 +9,7 @@ from langgraph.runtime import Runtime
 from pydantic import TypeAdapter
 
 from domain.skills import Skill
+from nodes.agent import Agent
 from nodes.runtime import RunContext, Services
 from nodes.state import State
 from providers.route import Route
@@ -16,10 +17,11 @@ from providers.route import Route
 _ROUTE = TypeAdapter(Route)
 
 
-def make(services: Services, skill: Skill) -> Any:
+def make(services: Services, agent: Agent) -> Any:
     """The node for one agent."""
 
     async def provider_router(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
+        skill = agent.skill(state, runtime.context)
         route = await _choose(services, skill, state, runtime.context)
         get_stream_writer()({"type": "route", "agent": skill.name, **_told(route)})
         return {"route": route.as_json()}

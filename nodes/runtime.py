@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pydantic.json_schema import SkipJsonSchema
+
 from domain.ids import OrganizationId, RunId, ThreadId, TraceId, UserId, new_trace_id, organization_id
 from domain.policy import ModelPolicy
-from domain.skills import Limits, Orchestration, RunMode, Skill
+from domain.skills import MAIN, Limits, Orchestration, RunMode, Skill
 
 if TYPE_CHECKING:
     from domain.catalogue import Catalogue
@@ -50,6 +52,12 @@ class RunContext:
     orchestration: Orchestration = "graph"
     wishes: ModelPolicy = field(default_factory=ModelPolicy)
     """The request's own, of the choice of models."""
+    agent: SkipJsonSchema[str] = MAIN
+    """Whom the run asks, by the name of its skill."""
+    skills: SkipJsonSchema[Mapping[str, Skill] | None] = None
+    """Those in force for the organisation at this turn. None: the operator's."""
+    trial: SkipJsonSchema[bool] = False
+    """Whether a skill is only tried: nothing that a tool could change is changed."""
     waited_seconds: float = 0.0
     """That the turn has waited for tokens or for a person's decision: its deadline is so much later."""
     outlived: bool = True
@@ -61,6 +69,7 @@ class Services:
     """What the nodes call. Made once, in the wiring; a graph compiled only to be drawn gets none."""
 
     skills: Mapping[str, Skill]
+    """The operator's."""
     limits: Limits
     catalogue: Catalogue
     providers: Providers

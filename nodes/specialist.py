@@ -9,6 +9,7 @@ import structlog
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
+from langgraph.errors import GraphBubbleUp, GraphRecursionError
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
@@ -16,6 +17,7 @@ from domain.errors import ApprovalRequired, ConsiliumError, QuotaExceeded, Stale
 from domain.ids import ThreadId, ToolCallId
 from domain.knowledge import Source
 from domain.runs import ChildStatus
+from nodes.places import Places
 from nodes.runtime import RunContext, Services
 from nodes.state import ChildResult, Delegation, Summary
 from retrieval.cite import resolve
@@ -24,8 +26,10 @@ ChildGraph = CompiledStateGraph[Any, RunContext, Any, Any]
 log = structlog.get_logger(__name__)
 
 
-def make(services: Services, agent: str, child_graph: ChildGraph) -> Any:
-    """The node. `child_graph` must be a free variable of it, which is how LangGraph finds the subgraph to draw and to read."""
+def make(services: Services, places: Places, child_graph: ChildGraph) -> Any:
+    """The node. What goes wrong in it is its own: others asked in the same step go on.
+
+    `child_graph` must be a free variable of it, which is how LangGraph finds the subgraph to draw and to read."""
 
     async def specialist(payload: Any, config: RunnableConfig, runtime: Runtime[RunContext]) -> dict[str, Any]:
         task: Delegation = payload  # Any: LangGraph would make a channel of every field of an annotated payload
@@ -34,20 +38,24 @@ def make(services: Services, agent: str, child_graph: ChildGraph) -> Any:
         await conversation.open()
         try:
             earlier, summary = await _earlier(child_graph, config, task["checkpoint_ns"])
-            final = await child_graph.ainvoke(
-                {"messages": [*earlier, _opening(task, namespace)], "delegation": task, "summary": summary},
-                context=runtime.context,
-            )
+            async with places.of(runtime.context):
+                final = await child_graph.ainvoke(
+                    {"messages": [*earlier, _opening(task, namespace)], "delegation": task, "summary": summary},
+                    context=runtime.context,
+                )
             result = conversation.result(final)
-        except (StaleFence, ApprovalRequired):
+        except (StaleFence, ApprovalRequired, GraphBubbleUp, GraphRecursionError):
             raise
         except QuotaExceeded as refused:
             if refused.waits:
                 raise  # the whole run waits, and the child goes on with it
             result = conversation.failure(refused)
         except ConsiliumError as failed:
-            log.warning("specialist failed", agent=agent, error_code=failed.code, error=failed.message)
+            log.warning("specialist failed", agent=task["agent"], error_code=failed.code, error=failed.message)
             result = conversation.failure(failed)
+        except Exception:  # a fault of ours costs this specialist, not the turn; the trace is in the log
+            log.exception("specialist crashed", agent=task["agent"])
+            result = conversation.failure(ConsiliumError(f"{task['agent']} failed unexpectedly; answer without it."))
         await conversation.close(result)
         return {"children": [result]}
 
@@ -114,7 +122,7 @@ class _Conversation:
         # Cut short it has asked the user nothing; in a talk with the user it goes on with the next message.
         cut = None if finish or self._task["direct"] else final["turn"]["stop_reason"]
         return self._outcome(
-            "completed" if finish else "failed" if cut else "active",
+            "completed" if finish else "failed" if cut else "active" if self._may_ask() else "completed",
             text=resolved.text,
             citations=[citation.model_dump(mode="json") for citation in resolved.citations],
             sources=[source.model_dump(mode="json") for source in sources if source.n in cited],
@@ -122,6 +130,10 @@ class _Conversation:
             stop_reason=final["turn"]["stop_reason"] or stop_reason,
             local_only=bool(final.get("local_only")),
         )
+
+    def _may_ask(self) -> bool:
+        """Asked together with others it has spoken to the supervisor, which can continue it by id."""
+        return self._task["direct"] or self._task.get("alone", True)
 
     def failure(self, failed: ConsiliumError) -> ChildResult:
         return self._outcome("failed", error={"code": failed.code, "message": failed.message})
@@ -160,6 +172,7 @@ class _Conversation:
                 "agent": self._task["agent"],
                 "child_thread_id": self._task["child_thread_id"],
                 "tool_call_id": self._task["tool_call_id"],
+                "namespace": self._namespace,
                 "task": self._task["task"],
                 "status": status,
                 "error": error,

@@ -50,6 +50,8 @@ class Delegation(TypedDict):
     context: str
     direct: bool
     """Whether this is the user speaking to an active child, not the supervisor's tool call."""
+    alone: bool
+    """Whether it is the step's only delegation: only then the child may turn to the user."""
     checkpoint_ns: str | None
     """Where the child's earlier turn lies; None for a new child."""
     deadline: float

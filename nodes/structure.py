@@ -20,7 +20,7 @@ from domain.catalogue import Catalogue, ModelSpec
 from domain.errors import InvalidInput, InvalidStructuredOutput, TooLarge
 from domain.ids import new_id
 from domain.knowledge import Source
-from domain.skills import Skill
+from nodes.agent import Agent
 from nodes.call import Call
 from nodes.prompt import parts
 from nodes.provider_router import route_of
@@ -43,11 +43,12 @@ def json_output(services: Services, state: State, run: RunContext) -> JsonOutput
     return JsonOutput(run.response_schema, services.json_prompts)
 
 
-def make(services: Services, skill: Skill) -> Any:
+def make(services: Services, agent: Agent) -> Any:
     """The node for one agent."""
 
     async def structure(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
         draft, run = state["draft"], runtime.context
+        skill = agent.skill(state, run)
         assert draft is not None, "the graph comes here only with a draft"
         output = JsonOutput(run.response_schema, services.json_prompts)
         route = await route_of(services, skill, state, run, json_output=output.schema is not None)

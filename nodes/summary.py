@@ -22,6 +22,7 @@ from langgraph.runtime import Runtime
 from domain.catalogue import Catalogue
 from domain.errors import ConsiliumError, RunCancelled, StaleFence, TooLarge
 from domain.skills import Skill
+from nodes.agent import Agent
 from nodes.budget import Count, Parts, cut_middle
 from nodes.call import Call
 from nodes.fitted import HEADINGS, Fitting, counter
@@ -51,36 +52,37 @@ Due = Callable[[State, Runtime[RunContext]], Awaitable[Literal["summarise", "mod
 log = structlog.get_logger(__name__)
 
 
-def due(services: Services, skill: Skill, specialists: Sequence[Skill] = ()) -> Due:
+def due(services: Services, agent: Agent) -> Due:
     """The way after `provider_router`: whether the history has grown too long. Asked once a turn, at its beginning."""
 
     async def after_router(state: State, runtime: Runtime[RunContext]) -> Literal["summarise", "model"]:
         if not isinstance(state["messages"][-1], HumanMessage):
             return "model"
-        need = await _need(services, skill, specialists, state, runtime.context)
+        need = await _need(services, agent, state, runtime.context)
         return "summarise" if await need.is_there() else "model"
 
     return after_router
 
 
-def make(services: Services, skill: Skill, specialists: Sequence[Skill] = ()) -> Any:
+def make(services: Services, agent: Agent) -> Any:
     """The node for one agent."""
 
     async def summarise(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
-        need = await _need(services, skill, specialists, state, runtime.context)
+        need = await _need(services, agent, state, runtime.context)
         if not (leaving := need.leaving()):
             return {}
         work = _Work(need.call, services.summary_prompt, need.summary_tokens)
         summary = await work.summarise(state.get("summary") if need.parts.summary else None, leaving, state["messages"])
         get_stream_writer()(
-            {"type": "summary", "agent": skill.name, "messages": summary["messages"], "by": summary["by"]}
+            {"type": "summary", "agent": need.call.agent, "messages": summary["messages"], "by": summary["by"]}
         )
         return {"summary": summary}
 
     return summarise
 
 
-async def _need(services: Services, skill: Skill, specialists: Sequence[Skill], state: State, run: RunContext) -> _Need:
+async def _need(services: Services, agent: Agent, state: State, run: RunContext) -> _Need:
+    skill, specialists = agent.skill(state, run), agent.specialists(run)
     remaining = max(0.0, state["turn"]["deadline"] + run.waited_seconds - time.time())
     return _Need(await call_of(services, skill, specialists, state, run, remaining), skill, state, run)
 

@@ -21,6 +21,7 @@ from domain.runs import ToolCallStatus
 from domain.skills import Skill
 from domain.sources import render_sources
 from domain.tools import ToolFailure, ToolResult
+from nodes.agent import Agent
 from nodes.effects import Outcome, effect_id, once
 from nodes.prompt import calling_message, pending_calls
 from nodes.runtime import RunContext, Services
@@ -39,13 +40,14 @@ EDITED: Final = (
 """What the model is told of a call whose arguments it did not choose."""
 
 
-def make(services: Services, skill: Skill) -> Any:
+def make(services: Services, agent: Agent) -> Any:
     """The node for one agent: all pending calls but delegations, which `delegate` takes."""
 
     async def tools(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
         calls = [call for call in pending_calls(state["messages"]) if call["name"] != SWITCH]
         delegation = state.get("delegation")
         run = runtime.context
+        skill = agent.skill(state, run)
         context = ToolContext(
             organization_id=run.organization_id,
             user_id=run.user_id,
@@ -61,6 +63,7 @@ def make(services: Services, skill: Skill) -> Any:
             decisions=state.get("decisions") or {},
             message_id=str(calling_message(state["messages"]).id),
             may_finish=delegation is not None,
+            trial=run.trial,
         )
         outcomes = await asyncio.gather(*(executor.run(call) for call in calls))
         return _update(state, services, calls, outcomes, executor.finish)
@@ -80,6 +83,7 @@ class _Executor:
         decisions: Mapping[str, Mapping[str, Any]],
         message_id: str,
         may_finish: bool,
+        trial: bool,
     ) -> None:
         self._services = services
         self._skill = skill
@@ -87,6 +91,7 @@ class _Executor:
         self._decisions = decisions
         self._message_id = message_id
         self._may_finish = may_finish
+        self._trial = trial
         self._emit = get_stream_writer()
         self.finish: Finish | None = None
 
@@ -117,6 +122,11 @@ class _Executor:
         context = self._context
         tool = await find_tool(self._services, context.organization_id, self._skill, call["name"])
         arguments = validate(tool.name, tool.parameters, call["args"])
+        if self._trial and tool.side_effect:
+            raise ToolDenied(
+                f"{tool.name} changes something, which a test-run doesn't; go on as if it had been done.",
+                tool=tool.name,
+            )
         if not decision and self._skill.needs_approval(tool.name, side_effect=tool.side_effect):
             # it has come to be one that waits since the step was looked at
             raise ToolDenied(f"{tool.name} needs a person's approval, which was not asked for. Call it again.")

@@ -10,10 +10,8 @@ from langchain_core.outputs import ChatGenerationChunk
 from pydantic import SecretStr
 
 from domain.catalogue import Timeouts
-from providers.meter import Meter
 from providers.wire.anthropic import AnthropicDialect
 from providers.wire.framing import ServerSentEvents
-from providers.wire.guard import Dialect
 from providers.wire.transport import Wire, guard_transport
 
 MAX_TOKENS = 8192
@@ -52,16 +50,13 @@ def build(
     import anthropic
     import httpx2
 
-    def dialect(named: str, tools: frozenset[str], meter: Meter) -> Dialect[bytes]:
-        return AnthropicDialect(provider, named, tools, meter)
-
     wire = Wire(
         provider=provider,
         path="/v1/messages",
         key_variable=key_variable,
         timeouts=timeouts,
         frames=ServerSentEvents,
-        dialect=dialect,
+        dialect=AnthropicDialect,
         streams=lambda body: bool(body.get("stream")),
         content_type="text/event-stream",
     )

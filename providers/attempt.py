@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from domain.calls import Attempt, AttemptOutcome
@@ -45,10 +46,10 @@ class RunningAttempt(Generic[T]):
                 await self._enter()
                 self._call.count(provider)
                 self.meter = Meter(self._call.need.prompt(self._candidate))
-                source = self._call.open(self._candidate, self.meter)
-                async for piece in source:
-                    self.passed = True
-                    yield piece
+                async with aclosing(self._call.open(self._candidate, self.meter)) as source:
+                    async for piece in source:
+                        self.passed = True
+                        yield piece
         except ProviderError as failed:
             await asyncio.shield(self._failed(failed))
             raise
@@ -74,7 +75,10 @@ class RunningAttempt(Generic[T]):
         try:
             await asyncio.shield(entering)
         except asyncio.CancelledError:
-            await asyncio.shield(asyncio.gather(entering, return_exceptions=True))
+            while not entering.done():
+                with suppress(asyncio.CancelledError):  # who is cancelled once more waits all the same
+                    await asyncio.wait([entering])
+            await asyncio.gather(entering, return_exceptions=True)
             raise
 
     async def _answered(self) -> None:
@@ -90,36 +94,46 @@ class RunningAttempt(Generic[T]):
         )
         assert self._reservation is not None
         assert self._permit is not None
-        await caller.ledger.commit(self._reservation, usage, record=record)
-        await caller.breakers.succeeded(self._permit)
+        try:
+            await caller.ledger.commit(self._reservation, usage, record=record)
+        finally:
+            await caller.breakers.succeeded(self._permit)
 
     async def _failed(self, failed: ProviderError) -> None:
         self._call.note(self._attempt("failed" if self._reservation else "skipped", failed))
-        await self._settle()
-        if self._permit is not None:
-            await self._call.caller.breakers.failed(self._permit, failed)
+        try:
+            await self._settle()
+        finally:
+            if self._permit is not None:
+                await self._call.caller.breakers.failed(self._permit, failed)
 
     async def _refused(self, refused: QuotaExceeded) -> None:
         self._call.note(self._attempt("skipped", refused))
-        if self._permit is not None:
-            await self._call.caller.breakers.abandoned(self._permit)
+        await self._abandon()
 
     async def _cancelled(self) -> None:
         """The caller left: what was streamed was spent."""
         self._call.note(self._attempt("cancelled"))
-        if self._reservation is not None and self.meter.begun:
-            record = self._call.finished("cancelled", error_code="cancelled")
-            await self._call.caller.ledger.commit(self._reservation, self.meter.usage(), record=record)
-        else:
-            await self._settle()
-        if self._permit is not None:
-            await self._call.caller.breakers.abandoned(self._permit)
+        try:
+            if self._reservation is not None and self.meter.begun:
+                record = self._call.finished("cancelled", error_code="cancelled")
+                await self._call.caller.ledger.commit(self._reservation, self.meter.usage(), record=record)
+            else:
+                await self._settle()
+        finally:
+            await self._abandon()
 
     async def _broke(self, fault: BaseException) -> None:
         """A fault of our own, which says nothing of the provider."""
         failed = fault if isinstance(fault, ConsiliumError) else ConsiliumError("An internal error ended the call.")
         self._call.note(self._attempt("failed", failed))
-        await self._settle()
+        try:
+            await self._settle()
+        finally:
+            await self._abandon()
+
+    async def _abandon(self) -> None:
+        """Nothing was learnt of the provider."""
         if self._permit is not None:
             await self._call.caller.breakers.abandoned(self._permit)
 

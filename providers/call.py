@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
-Opener = Callable[[Candidate, Meter], AsyncIterator[T]]
+Opener = Callable[[Candidate, Meter], AsyncGenerator[T, None]]
 """Begins an attempt: the answer of a candidate, piece by piece; it tells the meter what it sees."""
 
 
@@ -135,7 +135,7 @@ class Call(Generic[T]):
             raise NoProvider("No provider is configured for this call; set a key or an address, see .env.example.")
         for turn in itertools.count(1):
             for place, candidate in enumerate(self._route.candidates):
-                retry = Retry(0) if turn == 1 or self._may_again(candidate) else None
+                retry = Retry(0) if self._may_ask(candidate) else None
                 while retry is not None:
                     if retry.after:
                         await asyncio.sleep(retry.after)
@@ -186,8 +186,8 @@ class Call(Generic[T]):
         given_up = (candidate.provider, candidate.model) in self._given_up
         return not given_up and self._tried[candidate.provider] < MAX_ATTEMPTS
 
-    def _may_again(self, candidate: Candidate) -> bool:
-        """Whether it is asked in a further round."""
+    def _may_ask(self, candidate: Candidate) -> bool:
+        """Whether it is asked in this round: another model of its provider may have used up the tries, or been told to wait."""
         due = self._not_before.get(candidate.provider, 0.0)
         return self._tries_left(candidate) and due <= asyncio.get_running_loop().time()
 
@@ -252,7 +252,7 @@ class Call(Generic[T]):
     def need(self) -> Need:
         return self._need
 
-    def open(self, candidate: Candidate, meter: Meter) -> AsyncIterator[T]:
+    def open(self, candidate: Candidate, meter: Meter) -> AsyncGenerator[T, None]:
         return self._open(candidate, meter)
 
     def number(self, provider: str) -> int:

@@ -59,7 +59,10 @@ class Caller:
         retractable: bool = True,
         call_id: str | None = None,
     ) -> AsyncGenerator[T | Retraction, None]:
-        """The pieces of the first candidate that answers, within `seconds`; complete if the iteration ends without an error.
+        """The pieces of the first candidate that answers; complete if the iteration ends without an error.
+
+        After `seconds` nothing is begun, waited for or repeated; an attempt under way then has its provider's deadlines, and whoever
+        wants it ended sooner cancels.
 
         A Retraction among them voids all pieces before it; with `retractable` False a failure after the first piece is raised
         instead. Close the generator (`aclosing`) to cancel. `call_id` is the call's UUID where there is one already. Raises

@@ -23,6 +23,7 @@ from providers.route import (
     Reason,
     Route,
     RouteRequest,
+    Score,
     Snapshot,
 )
 
@@ -59,7 +60,7 @@ def choose(request: RouteRequest, catalogue: Catalogue, snapshot: Snapshot) -> R
         problems = "; ".join(f"{e.provider or e.model}: {e.reason}" for e in eliminations)
         raise _refusal(f"No provider fits this request ({problems})", snapshot)
     # sort is stable: where nothing decides the catalogue's order stays
-    candidates.sort(key=lambda candidate: candidate.score)
+    candidates.sort(key=_order)
     return Route(tuple(candidates), tuple(eliminations), request.reasoning_effort, _asked(request))
 
 
@@ -270,15 +271,26 @@ def _candidate(request: RouteRequest, spec: ProviderSpec, model: str, reason: Re
     )
 
 
-def _score(request: RouteRequest, location: str, reason: Reason, breaker: str) -> tuple[int, ...]:
+def _score(request: RouteRequest, location: str, reason: Reason, breaker: str) -> Score:
     rank = RANK[reason]
-    left_alone = int(breaker == "open" and reason != "request")
     wish, of = request.wish, RANK[request.wish_of]
     if request.kind == "embed":
         wish, of = "local", RANK["request"]
-    behind = int(wish is not None and rank > of)
-    against = int(bool(behind) and (location == "cloud") == (wish == "local"))
-    return int(reason == "last_resort"), left_alone, behind, against, rank
+    behind = wish is not None and rank > of
+    return {
+        "last_resort": reason == "last_resort",
+        "left_alone": breaker == "open" and reason != "request",
+        "after_wish": behind,
+        "against_wish": behind and (location == "cloud") == (wish == "local"),
+        "precedence": rank,
+    }
+
+
+def _order(candidate: Candidate) -> tuple[int, ...]:
+    score = candidate.score
+    assert score is not None, "candidates of a choice have one"
+    kept_back = (score["last_resort"], score["left_alone"], score["after_wish"], score["against_wish"])
+    return *kept_back, score["precedence"]
 
 
 def _spec(catalogue: Catalogue, name: str) -> ProviderSpec:

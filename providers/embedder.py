@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import psycopg
 import structlog
 
+from domain.errors import TimedOut
 from domain.usage import Usage, estimate_tokens
 from providers.call import Need, Origin, Retraction
 from providers.caller import Caller
@@ -56,7 +57,8 @@ class Embedder:
     ) -> Embedded:
         """The vectors of `texts`, of `dimensions` or the model's own number, within `seconds`.
 
-        They are of one model always: a candidate that stands in for another embeds all texts anew. Raises as `Caller.stream`.
+        They are of one model always: a candidate that stands in for another embeds all texts anew. Raises TimedOut, and as
+        `Caller.stream`.
         """
         wanted = list(dict.fromkeys(texts))
         first = route.candidates[0]
@@ -65,12 +67,16 @@ class Embedder:
             return Embedded([known[text] for text in texts], first, Usage(0, 0, "provider"), len(wanted))
         attempt = _Attempt(self, origin, wanted, dimensions, {first.provider + "/" + first.model: known})
         need = Need(_tokens(attempt.missing(known)), max_output_tokens=0)
-        async with aclosing(
-            self._caller.stream(origin, route, need, attempt.open, seconds=seconds, call_id=call_id)
-        ) as pieces:
-            made: Embedded | None = None
-            async for piece in pieces:
-                made = None if isinstance(piece, Retraction) else piece
+        pieces = self._caller.stream(origin, route, need, attempt.open, seconds=seconds, call_id=call_id)
+        try:
+            async with asyncio.timeout(seconds) as timer, aclosing(pieces):
+                made: Embedded | None = None
+                async for piece in pieces:
+                    made = None if isinstance(piece, Retraction) else piece
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            raise TimedOut(seconds) from None
         assert made is not None, "the call ended without an error"
         vectors = dict(zip(wanted, made.vectors, strict=True))
         await self._keep(origin, made.by, dimensions, {text: vectors[text] for text in attempt.made})

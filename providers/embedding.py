@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from domain.catalogue import Family, ModelSpec, Timeouts
 from domain.errors import ProviderError, ProviderProtocolError
 from domain.usage import Usage, estimate_tokens
-from providers.failures import of_status, translate
+from providers.failures import of_status, refuses, translate
 from providers.meter import Meter
 from providers.wire.http import Http
 from providers.wire.openai_http import error_text
@@ -46,15 +46,15 @@ class EmbeddingEndpoint:
         """One vector a text, in their order: of `dimensions`, or of the model's own number where that is None.
 
         Raises ProviderUnavailable, ProviderRateLimited, ProviderRejected, ProviderProtocolError. `meter` has the tokens of the
-        batches that were answered whether or not all are.
+        batches that were answered, and our estimate of one that was not, whether or not all are.
         """
         vectors: list[Vector] = []
         spent = Usage(0, 0, "provider")
         for batch in batches(texts):
-            guess = Usage(_estimate(batch), 0, "estimated")
+            own = Meter(_estimate(batch))
             try:
                 async with asyncio.timeout(self.timeouts.total):
-                    told = await self._ask(self._body(model.name, batch, dimensions), batch, meter, spent + guess)
+                    told = await self._ask(self._body(model.name, batch, dimensions), batch, own)
             except ProviderError:
                 raise
             except Exception as failure:
@@ -62,9 +62,13 @@ class EmbeddingEndpoint:
                 if ours is None:
                     raise
                 raise ours from failure
-            counted = _tokens(told)
-            spent += guess if counted is None else Usage(counted, 0, "provider")
-            meter.reported(spent)
+            else:
+                if (counted := _tokens(told)) is not None:
+                    own.reported(Usage(counted, 0, "provider"))
+            finally:
+                if own.begun:
+                    spent += own.usage()
+                    meter.reported(spent)
             vectors += self._vectors(told, len(batch))
         self._check(vectors, model.name, dimensions or model.capabilities.dimensions)
         return vectors
@@ -76,10 +80,8 @@ class EmbeddingEndpoint:
         # an embedding of a part must not pass for one of the whole
         return {**body, "truncate": False} if self.family == "ollama" else {**body, "encoding_format": "float"}
 
-    async def _ask(
-        self, body: Mapping[str, Any], texts: Sequence[str], meter: Meter, taken_on: Usage
-    ) -> dict[str, Any]:
-        """The answer to a batch. `taken_on` is what is spent once the provider accepts it."""
+    async def _ask(self, body: Mapping[str, Any], texts: Sequence[str], meter: Meter) -> dict[str, Any]:
+        """The answer to a batch, which `meter` is of."""
         import aiohttp
 
         path = "/api/embed" if self.family == "ollama" else "/embeddings"
@@ -89,8 +91,14 @@ class EmbeddingEndpoint:
         limits = self.timeouts
         timeout = aiohttp.ClientTimeout(sock_connect=limits.connect, sock_read=limits.first_token)
         async with self.http.session.post(
-            self.base_url.rstrip("/") + path, data=orjson.dumps(body), headers=headers, timeout=timeout
+            self.base_url.rstrip("/") + path,
+            data=orjson.dumps(body),
+            headers=headers,
+            timeout=timeout,
+            trace_request_ctx=meter,
         ) as response:
+            if refuses(response.status):
+                meter.refused()
             if response.status >= 400:
                 raise of_status(
                     response.status,
@@ -100,7 +108,6 @@ class EmbeddingEndpoint:
                     str(body["model"]),
                     key_variable=self.key_variable,
                 )
-            meter.reported(taken_on)
             read = bytearray()
             most = len(texts) * MAX_DIMENSIONS * _BYTES_A_NUMBER
             async for piece in response.content.iter_any():

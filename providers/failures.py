@@ -4,6 +4,7 @@ a key."""
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 
@@ -15,6 +16,9 @@ from domain.errors import (
     ProviderUnavailable,
 )
 
+_YEAR = 366 * 86_400.0
+_UNANSWERED = frozenset({504, 524})
+"""A gateway gave up waiting for the model behind it, which may well have worked."""
 _SECRET = re.compile(r"(?i)(bearer\s+|api[_ -]?key[^:]{0,20}:\s*|\bsk-|\bAIza|://[^/\s:@]+:)[^\s'\",@]+")
 
 
@@ -29,7 +33,7 @@ def translate(failure: Exception, provider: str, model: str) -> ProviderError | 
     return (
         _openai(failure, provider, model)
         or _ollama(failure, provider, model)
-        or _transport(failure, provider)
+        or broken_connection(failure, provider)
         or _malformed(failure, provider)
     )
 
@@ -72,7 +76,8 @@ def _ollama(failure: Exception, provider: str, model: str) -> ProviderError | No
     return None
 
 
-def _transport(failure: Exception, provider: str) -> ProviderError | None:
+def broken_connection(failure: Exception, provider: str) -> ProviderError | None:
+    """What an HTTP client's own failure means; None where it is another kind of failure."""
     import aiohttp
     import httpx
     import httpx2
@@ -97,6 +102,11 @@ def _malformed(failure: Exception, provider: str) -> ProviderError | None:
             provider, f"sent something malformed ({type(failure).__name__})", reason="malformed"
         )
     return None
+
+
+def refuses(status: int) -> bool:
+    """Whether an HTTP status says that nothing was done of the request, so that nothing is charged."""
+    return status >= 400 and status not in _UNANSWERED
 
 
 def of_status(
@@ -141,7 +151,7 @@ def of_status(
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds the provider asked to wait; None where it didn't say, or said it unreadably."""
+    """Seconds the provider asked to wait, a year at most; None where it didn't say, or said it unreadably."""
     from datetime import UTC, datetime
     from email.utils import parsedate_to_datetime
 
@@ -150,13 +160,14 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         if not value:
             continue
         try:
-            return max(0.0, float(value) * unit)
+            seconds = float(value) * unit
         except ValueError:
-            pass
-        try:
-            return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-        except (ValueError, TypeError):
-            continue
+            try:
+                seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+            except (ValueError, TypeError):
+                continue
+        if not math.isnan(seconds):
+            return min(max(0.0, seconds), _YEAR)
     return None
 
 

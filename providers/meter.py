@@ -22,7 +22,7 @@ class Meter:
     first_at: float | None = None
     """When the first of the answer came: text, reasoning or a tool call."""
     begun: bool = False
-    """Whether the provider took the request on: from here on the prompt is spent."""
+    """Whether the prompt is spent: the provider took the request on, or was sent it and has not said that it didn't."""
     finish_reason: str | None = None
     shown_chars: int = 0
     """Of text that was passed on to a reader."""
@@ -30,8 +30,12 @@ class Meter:
     _reported: Usage | None = None
 
     def accepted(self) -> None:
-        """The provider took the request on."""
+        """The request is with the provider: whatever comes, it may have read the prompt."""
         self.begun = True
+
+    def refused(self) -> None:
+        """The provider said that it did nothing of it."""
+        self.begun = False
 
     def received(self, text: str) -> None:
         """The provider generated `text`: of the answer, of its reasoning, of a tool call."""

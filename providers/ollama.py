@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from langchain_ollama import ChatOllama
 
 from domain.catalogue import Timeouts
-from providers.meter import Meter
 from providers.wire.framing import Lines
-from providers.wire.guard import Dialect
 from providers.wire.ollama import OllamaDialect
 from providers.wire.transport import Wire, guard_transport
 
@@ -36,16 +34,13 @@ def build(
     server. `context_tokens` is asked for: left to itself the server takes a small context and silently cuts longer prompts."""
     import httpx
 
-    def dialect(_model: str, tools: frozenset[str], meter: Meter) -> Dialect[bytes]:
-        return OllamaDialect(provider, tools, meter)
-
     wire = Wire(
         provider=provider,
         path="/api/chat",
         key_variable=None,
         timeouts=timeouts,
         frames=Lines,
-        dialect=dialect,
+        dialect=OllamaDialect,
         streams=lambda body: body.get("stream", True) is not False,
         content_type="application/x-ndjson",
     )

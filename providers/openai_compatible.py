@@ -8,6 +8,7 @@ is our guard (docs/decisions/0003).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any, ClassVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
@@ -54,11 +55,12 @@ class GuardedChatOpenAI(ChatOpenAI):
         if self._signed_calls:
             _return_signatures(self._endpoint.provider, messages, body["messages"])
         meter = metering.get() or Meter(0)
-        async for chunk in self._endpoint.stream(body, meter):
-            generation = self._convert_chunk_to_generation_chunk(chunk, AIMessageChunk, None)
-            if generation is not None:
-                _add_extras(chunk, generation)
-                yield generation
+        async with aclosing(self._endpoint.stream(body, meter)) as chunks:
+            async for chunk in chunks:
+                generation = self._convert_chunk_to_generation_chunk(chunk, AIMessageChunk, None)
+                if generation is not None:
+                    _add_extras(chunk, generation)
+                    yield generation
 
 
 def build(

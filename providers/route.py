@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from typing_extensions import TypedDict  # pydantic refuses typing.TypedDict on Python 3.11
+
 from domain.policy import ModelPolicy, ReasoningEffort
 
 Kind = Literal["chat", "embed"]
@@ -130,6 +132,21 @@ class Snapshot:
         return (self.latency_ms or {}).get((provider, model))
 
 
+class Score(TypedDict):
+    """What orders the candidates: part by part, in this order, less is better."""
+
+    last_resort: bool
+    left_alone: bool
+    """Its breaker is open, and the request didn't ask for just this one."""
+    after_wish: bool
+    """A wish for cloud or local models comes from somebody with precedence over whoever chose this one."""
+    against_wish: bool
+    """And this one is of the other kind."""
+    precedence: int
+    """Whose choice it is: 0 the request's, 1 the user's, 2 the skill's, 3 the organisation's, 4 the environment's, 5 nobody's, in the
+    catalogue's order, 6 the last resort's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One that may be called, in its place. Prices in micro-USD per million tokens, None where unknown."""
@@ -142,8 +159,8 @@ class Candidate:
     completion_micro_usd: int | None
     breaker: str = "closed"
     latency_ms: int | None = None
-    score: tuple[int, ...] = ()
-    """What it was ordered by, less is better: last resort, breaker open, behind the wish, against the wish, whose choice."""
+    score: Score | None = None
+    """What it was ordered by; None of one that was not chosen by `choose`."""
 
 
 @dataclass(frozen=True, slots=True)

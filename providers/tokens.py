@@ -28,6 +28,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import structlog
 from langchain_core.messages import AIMessage, BaseMessage
 
@@ -138,7 +139,7 @@ def count_message(model: str, message: BaseMessage) -> int:
 
 def count_tools(model: str, tools: Sequence[Mapping[str, Any]]) -> int:
     """Tokens of the tools' schemas, in OpenAI's format."""
-    return sum(PER_TOOL + count_text(model, json.dumps(tool, ensure_ascii=False)) for tool in tools)
+    return sum(PER_TOOL + count_text(model, orjson.dumps(tool).decode()) for tool in tools)
 
 
 def count_prompt(model: str, messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]] = ()) -> int:

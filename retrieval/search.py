@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document as LangChainDocument
@@ -16,13 +17,17 @@ from storage.documents import Documents
 
 MAX_QUERY_CHARACTERS = 4000
 _MAX_QUERY_TERMS = 200
+Observer = Callable[[float, int], None]
+"""Is told of every search: its seconds and how many passages it found."""
 
 
 class LexicalRetriever:
-    """BM25 over the current versions of an organisation's documents; no model, no network."""
+    """BM25 over the current versions of an organisation's documents; no model, no network. The observers must not fail and must not
+    wait."""
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
+        self.observers: list[Observer] = []
 
     async def search(
         self,
@@ -35,12 +40,15 @@ class LexicalRetriever:
 
         A passage that overlaps a better one by more than half is left out. Only the first MAX_QUERY_CHARACTERS count.
         """
+        began = time.perf_counter()
         terms = list(dict.fromkeys(analyse(query[:MAX_QUERY_CHARACTERS])))[:_MAX_QUERY_TERMS]
         found = await self._documents.search(organization_id, terms, k + k // 2 + 1 if k > 0 else 0, document_ids)
         kept: list[Passage] = []
         for passage in found:
             if not any(_same(passage, other) for other in kept):
                 kept.append(passage)
+        for observer in self.observers:
+            observer(time.perf_counter() - began, len(kept[:k]))
         return kept[:k]
 
     def as_langchain(self, organization_id: OrganizationId, k: int = 5) -> BaseRetriever:

@@ -28,6 +28,7 @@ from server.routes import (
     policies,
     quotas,
     runs,
+    skills,
     threads,
     usage,
     v1,
@@ -36,6 +37,7 @@ from server.wiring import open_state
 
 EXPOSED = [
     "Content-Location",
+    "ETag",
     "Location",
     "X-Trace-Id",
     "X-Pagination-Total",
@@ -76,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
         notes,
         mcp_servers,
         policies,
+        skills,
         quotas,
         usage,
         embeddings,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -12,17 +12,18 @@ from fastapi import Depends, Request
 from domain.errors import Forbidden
 from domain.identity import Identity, Role
 from domain.settings import Settings
-from domain.skills import Skill
 from graphs.build import Graphs
 from nodes.runtime import Services
 from retrieval.index import KnowledgeIndex
 from retrieval.queue import IngestQueue
 from retrieval.search import LexicalRetriever
+from server.assistants import Assistants
 from server.auth import Authenticator
 from server.engine.engine import Engine
 from server.errors import IDENTITY_KEY
 from server.metrics import Metered, Metrics
 from storage.approvals import Approvals
+from storage.audit_log import AuditLog
 from storage.children import Children
 from storage.database import Database
 from storage.documents import Documents
@@ -32,6 +33,7 @@ from storage.notes import Notes
 from storage.organizations import Organizations
 from storage.quota import QuotaLedger
 from storage.rate import RateLimits
+from storage.skills import Skills
 from storage.threads import Threads
 from storage.tool_calls import ToolCalls
 
@@ -59,7 +61,9 @@ class AppState:
     model_calls: ModelCalls
     metrics: Metrics
     metered: Metered
-    skills: Mapping[str, Skill]
+    skills: Skills
+    audit_log: AuditLog
+    assistants: Assistants
     services: Services
     graphs: Graphs
     engine: Engine

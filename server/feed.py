@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Generic, TypeVar
 
 import structlog
+
+from domain.errors import TimedOut
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -21,29 +23,46 @@ class Complete:
 COMPLETE = Complete()
 
 
+@asynccontextmanager
+async def _within(seconds: float | None) -> AsyncIterator[None]:
+    """Raises TimedOut."""
+    try:
+        async with asyncio.timeout(seconds) as timer:
+            yield
+    except TimeoutError:
+        if seconds is None or not timer.expired():
+            raise
+        raise TimedOut(seconds) from None
+
+
 class Feed(Generic[T]):
     """The items of `source`, which runs at once. What it holds is bounded by the answer's length.
 
-    A failure before Complete is raised to the reader, after all items; one after it goes to the log.
+    A failure before Complete is raised to the reader, after all items; one after it goes to the log. Until the first item is read
+    the source waits after it. After `seconds`, where they are given, the source is ended and the failure is TimedOut.
     """
 
-    def __init__(self, source: AsyncGenerator[T | Complete, None]) -> None:
+    def __init__(self, source: AsyncGenerator[T | Complete, None], *, seconds: float | None = None) -> None:
+        self._seconds = seconds
         self._items: deque[T] = deque()
         self._complete = False
         self._failure: BaseException | None = None
         self._news = asyncio.Event()
+        self._read = asyncio.Event()
         self._task = asyncio.create_task(self._run(source))
 
     async def _run(self, source: AsyncGenerator[T | Complete, None]) -> None:
         try:
-            async with aclosing(source) as items:
+            async with _within(self._seconds), aclosing(source) as items:
                 async for item in items:
                     if isinstance(item, Complete):
                         self._complete = True
-                    else:
-                        self._items.append(item)
+                        self._news.set()
+                        continue
+                    self._items.append(item)
                     self._news.set()
                     # A source that has much at hand never waits: let what there is go out first.
+                    await self._read.wait()
                     await asyncio.sleep(0)
             self._complete = True
         except Exception as failure:  # raised to the reader
@@ -71,6 +90,7 @@ class Feed(Generic[T]):
         while True:
             while self._items:
                 yield self._items.popleft()
+            self._read.set()
             if self._complete:
                 return
             if self._failure is not None:

@@ -18,6 +18,7 @@ from domain.identity import Identity
 from domain.ids import ThreadId, TraceId, new_id
 from domain.runs import TERMINAL, Event, Run
 from nodes.call import Call
+from nodes.delegate import ORGANIZATION_SPECIALIST
 from nodes.runtime import RunContext, Services
 from nodes.structure import ask, quotes_as_json, structured
 from providers.sampling import Sampling
@@ -47,6 +48,9 @@ class Generated:
     records: list[CallRecord]
     tools_called: list[dict[str, Any]] = field(default_factory=list)
     tool_steps: int = 0
+    routes: list[dict[str, Any]] = field(default_factory=list)
+    """Who was in line at each choice of a model, and why others weren't."""
+    citations: list[dict[str, Any]] = field(default_factory=list)
 
     def as_json(self, *, latency_ms: int, trace_id: TraceId) -> dict[str, Any]:
         """The body of the answer. `parsed` is there where JSON was asked for."""
@@ -165,7 +169,9 @@ async def by_agent(
     if seen.error is not None:
         raise RunFailed(seen.error)
     records = [stored.record for stored in await calls.of_run(run.organization_id, run.run_id)]
-    return Generated(seen.answer(), run.graph_id, records, list(seen.tools.values()), seen.steps())
+    agent = request.agent if run.graph_id == ORGANIZATION_SPECIALIST else run.graph_id
+    tools = list(seen.tools.values())
+    return Generated(seen.answer(), agent, records, tools, seen.steps(), seen.routes, seen.citations)
 
 
 class RunFailed(Exception):
@@ -199,6 +205,8 @@ class _Seen:
     messages: list[BaseMessage] = field(default_factory=list)
     error: dict[str, Any] | None = None
     tools: dict[str, dict[str, Any]] = field(default_factory=dict)
+    routes: list[dict[str, Any]] = field(default_factory=list)
+    citations: list[dict[str, Any]] = field(default_factory=list)
 
     def take(self, event: Event) -> None:
         data = event.data
@@ -206,6 +214,9 @@ class _Seen:
             self.error = data
         elif event.method == "values" and not event.ns and "messages" in data:
             self.messages = data["messages"]
+            self.citations = data.get("citations") or []
+        elif event.method == "custom" and data.get("type") == "route":
+            self.routes.append({key: value for key, value in data.items() if key != "type"})
         elif event.method == "custom" and data.get("type") == "tool_call" and data["duration_ms"] is not None:
             shown = ("agent", "name", "arguments", "status", "duration_ms")
             self.tools[f"{data['agent']}:{data['tool_call_id']}"] = {key: data[key] for key in shown}

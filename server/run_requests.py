@@ -12,10 +12,10 @@ from domain.policy import ModelPolicy, contradiction
 from domain.skills import Orchestration, RunMode
 from domain.text import clean_json
 from providers.json_schema import check_schema
+from server.assistants import Assistant
 from server.engine.contract import RunRequest
 from server.messages import canonical_messages
 from server.render.sse import stream_modes
-from server.routes.assistants import find_assistant
 from server.schemas import NodeNames, RunCreate
 from server.states import Graph, Graphs
 
@@ -27,12 +27,14 @@ RESERVED = frozenset(
 MODES = get_args(RunMode)
 
 
-def run_request(graphs: Graphs, body: RunCreate, *, max_message_chars: int, seed: str | None = None) -> RunRequest:
-    """What the body asks to run. Messages without an id get one; with `seed` always the same for the same body.
+def run_request(
+    graphs: Graphs, assistant: Assistant, body: RunCreate, *, max_message_chars: int, seed: str | None = None
+) -> RunRequest:
+    """What the body asks the assistant to do. Messages without an id get one; with `seed` always the same for the same body.
 
-    Raises NotFound for an unknown assistant, InvalidInput naming the field that is wrong, TooLarge.
+    Raises InvalidInput naming the field that is wrong, TooLarge.
     """
-    assistant, graph_id = find_assistant(graphs, body.assistant_id)
+    graph_id = assistant.graph_id
     config = body.config
     if body.input is not None and body.command is not None:
         raise InvalidInput("command", "can't be sent together with input; send one of them")
@@ -47,8 +49,9 @@ def run_request(graphs: Graphs, body: RunCreate, *, max_message_chars: int, seed
     in_context = "response_schema" in (body.context or {})
     _check_schema_is_wanted(wishes, "context" if in_context else "config.configurable")
     return RunRequest(
-        assistant_id=assistant,
+        assistant_id=assistant.assistant_id,
         graph_id=graph_id,
+        agent=assistant.agent,
         input=_input(body.input, max_message_chars, seed),
         command=_command(graphs[graph_id], body, max_message_chars, seed),
         config=_config(body),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from domain.breaker import BreakerPolicy
 from domain.catalogue import load_catalogue
+from domain.ids import organization_id
 from domain.policy import ModelPolicy
 from domain.settings import Settings, process_environment
 from graphs.build import build_graphs
@@ -31,6 +32,7 @@ from retrieval.demo import load_demo, read_demo
 from retrieval.index import KnowledgeIndex
 from retrieval.queue import IngestQueue
 from retrieval.search import LexicalRetriever
+from server.assistants import Assistants
 from server.auth import Authenticator
 from server.deps import AppState
 from server.engine.closing import OpenCalls
@@ -40,6 +42,7 @@ from server.metrics import Metered, Metrics
 from server.one_shot import record_call
 from storage import embedded, migrate
 from storage.approvals import Approvals
+from storage.audit_log import AuditLog
 from storage.breakers import BreakerStore
 from storage.children import Children
 from storage.database import Database, open_pool
@@ -56,6 +59,7 @@ from storage.quota import QuotaLedger
 from storage.rate import RateLimits, Rates
 from storage.runs import Runs
 from storage.saver import TenantSaver
+from storage.skills import Skills
 from storage.threads import Threads
 from storage.tool_calls import ToolCalls
 from storage.tool_effects import ToolEffects
@@ -165,7 +169,8 @@ def _mcp(settings: Settings, store: McpServers, environ: Mapping[str, str]) -> M
         ttl_seconds=settings.mcp_cache_seconds,
         max_tools=settings.mcp_max_tools,
     )
-    operators = load_operator_servers(settings.mcp_file, environ)
+    sample = organization_id(read_demo().name) if settings.demo else None
+    operators = load_operator_servers(settings.mcp_file, environ, sample)
     return McpToolbox(store, operators, limits, networks(settings.mcp_allowed_networks))
 
 
@@ -174,12 +179,13 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
     """The state of a server: its parts, the graphs on our saver, the run engine."""
     async with open_parts(settings) as parts:
         db, services = parts.db, parts.services
-        saver, events, threads = TenantSaver(db.pool), Events(db), Threads(db)
-        graphs = build_graphs(services, services.skills, saver)
+        saver, events, threads = TenantSaver(db), Events(db), Threads(db)
+        graphs, skills = build_graphs(services, services.skills, saver), Skills(db, services.skills)
         holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         jobs = JobEngine(db, holder=holder, lease_seconds=settings.lease_seconds)
         executor = Executor(
             graphs,
+            skills,
             jobs,
             events,
             OpenCalls(graphs, services.children, services.tool_calls, services.tool_effects),
@@ -233,7 +239,9 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
                 model_calls=services.caller.calls,
                 metrics=metrics,
                 metered=metered,
-                skills=services.skills,
+                skills=skills,
+                audit_log=AuditLog(db),
+                assistants=Assistants(graphs, skills),
                 services=services,
                 graphs=graphs,
                 engine=engine,
@@ -245,16 +253,22 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
 
 def _breaker_policy(settings: Settings) -> BreakerPolicy:
     seconds = settings.breaker_open_seconds
-    return BreakerPolicy(settings.breaker_failures, seconds, longest_seconds=30 * seconds)
+    return BreakerPolicy(
+        settings.breaker_failures,
+        seconds,
+        longest_seconds=30 * seconds,
+        longest_rest_seconds=settings.breaker_longest_rest_seconds,
+    )
 
 
 def _metrics(services: Services, db: Database) -> tuple[Metrics, Metered]:
-    """The process's metrics, fed by every model call."""
+    """The process's metrics, fed by every model call and every search."""
     defaults = {name: state.default_model for name, state in services.providers.snapshot().providers.items()}
     counted = Metrics(services.catalogue, defaults)
     metered = Metered(services.caller, tuple(defaults), db.pool)
     counted.registry.register(metered)
     services.caller.observers += [counted.call, record_call]
+    services.retriever.observers.append(counted.retrieval)
     return counted, metered
 
 

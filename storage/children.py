@@ -8,7 +8,8 @@ from psycopg.types.json import Jsonb
 
 from domain.ids import OrganizationId, ThreadId, ToolCallId
 from domain.runs import ChildStatus
-from storage.database import Connection, Database
+from storage.connection import Statement
+from storage.database import Database
 from storage.queries import load
 
 Q = load("children")
@@ -78,6 +79,6 @@ class Children:
         return [row["checkpoint_ns"] for row in rows]
 
 
-async def fail_waiting(conn: Connection, thread_id: ThreadId) -> None:
-    """Mark the children a run was working in as failed, within the caller's transaction."""
-    await conn.execute(Q["fail_waiting"].encode(), {"thread_id": thread_id})
+def waiting_failed(thread_id: ThreadId) -> Statement:
+    """Marks the children a run was working in as failed."""
+    return Q["fail_waiting"], {"thread_id": thread_id}

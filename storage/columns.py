@@ -29,7 +29,7 @@ class Column:
     element: ClassVar[str]
 
     def __init__(self, values: Iterable[Any]) -> None:
-        self._values = values
+        self._values = tuple(values)
 
     def dumped(self) -> bytes:
         """The array in Postgres's binary format."""

@@ -1,4 +1,7 @@
-"""A connection whose pipelines send when an answer is needed, not at every statement.
+"""A connection that talks to the server as seldom as can be.
+
+`batch` is one transaction of statements that are known beforehand, in one round trip. A `pipeline` is for those that depend on
+each other: it sends when an answer is needed, not at every statement.
 
 psycopg's own pipeline talks to the server after each `execute` and waits for BEGIN, for the end of the pipeline and for COMMIT
 one by one: four round trips and a dozen waits of the event loop for a transaction of a few statements, which was half of the
@@ -7,14 +10,26 @@ processor time of a turn. Here statements wait in libpq's buffer until somebody 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from psycopg import AsyncConnection, AsyncPipeline
+from psycopg._queries import PostgresQuery
 from psycopg.abc import PQGen
-from psycopg.generators import send
-from psycopg.pq import TransactionStatus
+from psycopg.abc import Transformer as Conversion
+from psycopg.adapt import Transformer
+from psycopg.errors import error_from_result
+from psycopg.generators import fetch_many, send
+from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
 from psycopg.rows import DictRow
+
+Params = Sequence[Any] | Mapping[str, Any]
+Statement = tuple[str, Params]
+"""SQL with its parameters."""
+NAMED_AT_MOST = 1000
+"""Prepared statements of a connection. Each named query has a few, by the types of its parameters."""
 
 
 class BatchingPipeline(AsyncPipeline):
@@ -45,6 +60,63 @@ class BatchingPipeline(AsyncPipeline):
 
 class BatchingConnection(AsyncConnection[DictRow]):
     """Of the pool. Statements outside of a pipeline go as usual."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._names: dict[tuple[bytes, tuple[int, ...]], bytes] = {}
+
+    async def batch(self, statements: Sequence[Statement]) -> list[list[DictRow]]:
+        """The rows of each statement; all are committed, or none. Must be called outside of a transaction.
+
+        Raises what the first that failed raised. The transaction is the one every pipeline is until its sync, so that it needs
+        neither BEGIN nor COMMIT: https://www.postgresql.org/docs/current/libpq-pipeline-mode.html
+        """
+        async with self.lock:
+            self._check_connection_ok()
+            return await self.wait(self._batch_gen(statements))
+
+    def _batch_gen(self, statements: Sequence[Statement]) -> PQGen[list[list[DictRow]]]:
+        queries: list[PostgresQuery] = []
+        for sql, params in statements:
+            query = PostgresQuery(Transformer(self))
+            query.convert(sql.encode(), params)
+            queries.append(query)
+        pgconn = self.pgconn
+        pgconn.enter_pipeline_mode()
+        # for every answer to come: the key of the statement it prepares, or None for rows
+        expected: list[tuple[bytes, tuple[int, ...]] | None] = []
+        fresh: dict[tuple[bytes, tuple[int, ...]], bytes] = {}
+        for query in queries:
+            key = query.query, query.types
+            name = self._names.get(key) or fresh.get(key)
+            if name is None:
+                number = len(self._names) + len(fresh)
+                # the nameless one is prepared anew each time
+                name = f"batch_{number}".encode() if number < NAMED_AT_MOST else b""
+                if name:
+                    fresh[key] = name
+                pgconn.send_prepare(name, query.query, param_types=query.types)
+                expected.append(key)
+            pgconn.send_query_prepared(name, query.params, param_formats=query.formats)
+            expected.append(None)
+        pgconn.pipeline_sync()
+        yield from send(pgconn)
+        results: list[PGresult] = []
+        failed: PGresult | None = None
+        for prepared in expected:
+            (result,) = yield from fetch_many(pgconn)
+            if result.status == ExecStatus.FATAL_ERROR:
+                failed = failed or result
+            elif result.status != ExecStatus.PIPELINE_ABORTED:
+                if prepared is None:
+                    results.append(result)
+                elif prepared in fresh:
+                    self._names[prepared] = fresh[prepared]
+        yield from fetch_many(pgconn)  # the sync's
+        pgconn.exit_pipeline_mode()
+        if failed is not None:
+            raise error_from_result(failed, encoding=pgconn._encoding)
+        return [_rows(query._tx, result) for query, result in zip(queries, results, strict=True)]
 
     def _start_query(self) -> PQGen[None]:
         if self._pipeline is None:
@@ -80,3 +152,11 @@ class BatchingConnection(AsyncConnection[DictRow]):
             if pipeline.level == 0:
                 async with self.lock:
                     self._pipeline = None
+
+
+def _rows(conversion: Conversion, result: PGresult) -> list[DictRow]:
+    if result.status != ExecStatus.TUPLES_OK:
+        return []
+    names = [(result.fname(column) or b"").decode() for column in range(result.nfields)]
+    conversion.set_pgresult(result)
+    return conversion.load_rows(0, result.ntuples, lambda values: dict(zip(names, values, strict=True)))

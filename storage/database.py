@@ -1,4 +1,4 @@
-"""The pool and the two ways into it: as one organisation (`tenant`) or as the run engine (`engine`).
+"""The pool and the ways into it: as one organisation (`tenant`, `batch`) or as the run engine (`engine`).
 
 The application's role owns nothing and can't bypass row-level security. `tenant` sets `app.organization_id` for the
 transaction, in the same pipeline as the statements; without it every policy is false. `engine` assumes the narrow role that
@@ -8,13 +8,13 @@ sees runs and the queue of all organisations and nothing else.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
 import structlog
-from psycopg import AsyncConnection, AsyncCursor, OperationalError
+from psycopg import AsyncConnection, OperationalError
 from psycopg.adapt import Loader
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import set_json_dumps, set_json_loads
@@ -22,15 +22,13 @@ from psycopg_pool import AsyncConnectionPool
 
 from domain.ids import OrganizationId
 from storage.columns import register
-from storage.connection import BatchingConnection
+from storage.connection import BatchingConnection, Params, Statement
 
 log = structlog.get_logger(__name__)
 
 Row = DictRow
 Connection = AsyncConnection[DictRow]
-Cursor = AsyncCursor[DictRow]
-Pool = AsyncConnectionPool[Connection]
-Params = Sequence[Any] | Mapping[str, Any]
+Pool = AsyncConnectionPool[BatchingConnection]
 
 SET_TENANT = "SELECT set_config('app.organization_id', %s, true)"
 SET_ENGINE = "SET LOCAL ROLE consilium_engine"
@@ -95,20 +93,26 @@ class Database:
             yield conn
             await conn.commit()
 
+    async def batch(self, organization_id: OrganizationId, statements: Sequence[Statement]) -> list[list[Row]]:
+        """The rows of each statement: one transaction that sees one organisation, in one round trip."""
+        conn = await self.pool.getconn()
+        try:
+            return (await conn.batch([(SET_TENANT, [organization_id]), *statements]))[1:]
+        finally:
+            await self.pool.putconn(conn)
+
     async def fetch_all(self, organization_id: OrganizationId, sql: str, params: Params = ()) -> list[Row]:
         """All rows of one statement in a transaction of its own; retried once where the connection had been lost."""
+        return (await self.batch_again(organization_id, [(sql, params)]))[0]
+
+    async def batch_again(self, organization_id: OrganizationId, statements: Sequence[Statement]) -> list[list[Row]]:
+        """`batch` of statements that may be repeated: retried once where the connection had been lost."""
         try:
-            return await self._fetch_all(organization_id, sql, params)
+            return await self.batch(organization_id, statements)
         except OperationalError as lost:
             log.warning("database connection lost, retrying once", error=type(lost).__name__)
             await self.pool.drain()
-            return await self._fetch_all(organization_id, sql, params)
-
-    async def _fetch_all(self, organization_id: OrganizationId, sql: str, params: Params) -> list[Row]:
-        async with self.tenant(organization_id) as conn:
-            cursor = await conn.execute(sql.encode(), params)
-        # read after the commit: all of it was one round trip
-        return await cursor.fetchall() if returns_rows(sql) else []
+            return await self.batch(organization_id, statements)
 
     async def fetch_one(self, organization_id: OrganizationId, sql: str, params: Params = ()) -> Row | None:
         """The first row of one statement, or None."""
@@ -118,12 +122,6 @@ class Database:
     async def execute(self, organization_id: OrganizationId, sql: str, params: Params = ()) -> None:
         """One statement whose rows, if any, don't matter."""
         await self.fetch_all(organization_id, sql, params)
-
-
-def returns_rows(sql: str) -> bool:
-    """Whether a named query yields rows: a SELECT, a WITH, or a change with RETURNING."""
-    body = "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--")).upper()
-    return body.lstrip().startswith(("SELECT", "WITH")) or "RETURNING" in body
 
 
 async def ping(db: Database) -> None:

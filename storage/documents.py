@@ -15,6 +15,7 @@ from domain.identity import Identity
 from domain.ids import DocumentId, OrganizationId, is_uuid, new_id
 from domain.knowledge import Document, DocumentStatus, IndexedChunk, ParsedDocument, Passage, Span
 from domain.lexical import dimension
+from storage.columns import Integers, Texts
 from storage.database import Connection, Database, Row
 from storage.queries import load
 
@@ -265,8 +266,8 @@ class Documents:
             SQL["search"],
             {
                 "organization_id": organization_id,
-                "terms": distinct,
-                "dimensions": [dimension(term) for term in distinct],
+                "terms": Texts(distinct),
+                "dimensions": Integers(map(dimension, distinct)),
                 "document_ids": None if document_ids is None else list(document_ids),
                 "k": k,
             },

@@ -9,13 +9,13 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from domain.ids import OrganizationId, RunId, ThreadId
-from storage.database import Connection, Database
-from storage.fence import fenced
+from storage.connection import Statement
+from storage.database import Database
+from storage.fence import fenced, held
 from storage.queries import load
 from storage.saver import Acting, pending
 
 Q = load("events")
-RUNS = load("runs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,32 +28,28 @@ class Flush:
     events: list[dict[str, Any]]
 
 
-async def append(
-    conn: Connection,
+def appended(
     organization_id: OrganizationId,
     thread_id: ThreadId,
     run_id: RunId,
     events: Sequence[tuple[int, dict[str, Any]]],
     *,
     terminal: bool,
-) -> None:
-    """Append events, given as (seq, {method, ns, data}) in order, within the caller's transaction.
+) -> Statement:
+    """Appends events, given as (seq, {method, ns, data}) in order.
 
-    That fails, as one that has lost its fence (storage/fence.py), where the thread's log has moved on without us: only another
+    It fails, as one that has lost its fence (storage/fence.py), where the thread's log has moved on without us: only another
     holder of the run can have done that.
     """
-    await conn.execute(
-        Q["append"].encode(),
-        {
-            "organization_id": organization_id,
-            "thread_id": thread_id,
-            "run_id": run_id,
-            "seq_first": events[0][0],
-            "seq_last": events[-1][0],
-            "terminal": terminal,
-            "events": Jsonb([event for _, event in events]),
-        },
-    )
+    return Q["append"], {
+        "organization_id": organization_id,
+        "thread_id": thread_id,
+        "run_id": run_id,
+        "seq_first": events[0][0],
+        "seq_last": events[-1][0],
+        "terminal": terminal,
+        "events": Jsonb([event for _, event in events]),
+    }
 
 
 class Events:
@@ -73,14 +69,11 @@ class Events:
     ) -> None:
         """One flush in its own fenced transaction, with the checkpoints that led to it: no event tells of a state that could
         still be lost. Raises StaleFence."""
+        # The thread is locked before the run, as everywhere: the other way round a cancel would deadlock with this.
+        moved = appended(organization_id, thread_id, run_id, events, terminal=False)
         async with pending(acting) as put_by:
             with fenced(run_id):
-                async with self._db.tenant(organization_id) as conn:
-                    # The thread is locked before the run, as everywhere: the other way round a cancel would deadlock with this.
-                    await append(conn, organization_id, thread_id, run_id, events, terminal=False)
-                    await conn.execute(RUNS["assert_fence"].encode(), [run_id, fence])
-                    if put_by is not None:
-                        await put_by(conn)
+                await self._db.batch(organization_id, [moved, held(run_id, fence), *put_by])
 
     async def last_seq(self, organization_id: OrganizationId, thread_id: ThreadId) -> tuple[int, bool]:
         """The thread's last sequence number, and whether its last run ended at an interrupt; 0 and False where nothing was logged or

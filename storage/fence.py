@@ -9,13 +9,21 @@ from psycopg import DatabaseError
 
 from domain.errors import StaleFence
 from domain.ids import RunId
+from storage.connection import Statement
+from storage.queries import load
 
+Q = load("runs")
 FENCE_LOST = "CN001"
+
+
+def held(run_id: RunId | None, fence: int | None) -> Statement:
+    """Fails unless the run is held with this fence."""
+    return Q["assert_fence"], [run_id, fence]
 
 
 @contextmanager
 def fenced(run_id: RunId | None) -> Iterator[None]:
-    """Around a whole transaction with `assert_fence` in it, its end included: raises StaleFence where the fence was refused."""
+    """Around a whole transaction with `held` in it, its end included: raises StaleFence where the fence was refused."""
     try:
         yield
     except DatabaseError as refused:

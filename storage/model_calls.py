@@ -11,7 +11,8 @@ from psycopg.types.json import Jsonb
 from domain.calls import CallRecord
 from domain.ids import OrganizationId, RunId, ThreadId, TraceId, UserId
 from domain.text import clean_json
-from storage.database import Connection, Database
+from storage.connection import Statement
+from storage.database import Database
 from storage.queries import load
 
 Q = load("model_calls")
@@ -47,11 +48,11 @@ class UnrecordedCall:
     settled_at: datetime | None
 
 
-async def insert(conn: Connection, record: CallRecord) -> None:
-    """Write a record within the caller's transaction."""
+def inserted(record: CallRecord) -> Statement:
+    """Writes a record."""
     data = record.model_dump(mode="json")
     detail = {key: data.pop(key) for key in _DETAIL}
-    await conn.execute(Q["insert"].encode(), {**data, "detail": Jsonb(clean_json(detail))})
+    return Q["insert"], {**data, "detail": Jsonb(clean_json(detail))}
 
 
 class ModelCalls:
@@ -62,8 +63,7 @@ class ModelCalls:
 
     async def add(self, record: CallRecord) -> None:
         """Write a record in a transaction of its own."""
-        async with self._db.tenant(record.organization_id) as conn:
-            await insert(conn, record)
+        await self._db.batch(record.organization_id, [inserted(record)])
 
     async def of_run(self, organization_id: OrganizationId, run_id: RunId) -> list[StoredCall]:
         """Oldest first."""

@@ -12,6 +12,7 @@ from domain.errors import Conflict, NotFound
 from domain.ids import NoteId, OrganizationId, RunId, is_uuid, new_id
 from domain.lexical import dimension, vector
 from domain.notes import Note, fold, note_text
+from storage.columns import Integers, Texts
 from storage.database import Database, Row
 from storage.queries import load
 
@@ -90,8 +91,8 @@ class Notes:
         terms = list(dict.fromkeys(self._analyse(query)))
         params = {
             "organization_id": organization_id,
-            "terms": terms,
-            "dimensions": [dimension(term) for term in terms],
+            "terms": Texts(terms),
+            "dimensions": Integers(map(dimension, terms)),
             "limit": limit,
         }
         return [_note(row) for row in await self._db.fetch_all(organization_id, SQL["relevant"], params)]

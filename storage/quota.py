@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
 import structlog
-from psycopg import OperationalError
 
 from domain.calls import CallRecord, Purpose
 from domain.errors import QuotaExceeded
@@ -39,33 +37,17 @@ class Reservation:
     day: date
 
 
-@dataclass(frozen=True, slots=True)
-class QuotaState:
-    """Where an organisation stands today, in tokens. `limit` None is unlimited."""
-
-    day: date
-    limit: int | None
-    used: int
-    reserved: int
-    resets_at: datetime
-    on_exhausted: Exhaustion = "refuse"
-    own: bool = False
-    """Whether the limit is the organisation's own, not the configured default."""
-
-    @property
-    def remaining(self) -> int | None:
-        return None if self.limit is None else max(0, self.limit - self.used - self.reserved)
-
-
-@dataclass(frozen=True, slots=True)
-class SubjectState:
-    """Where a user or a model stands today, in tokens. Counts of the subject '*', which is each user's limit, are None."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitState:
+    """Where an organisation, a user or a model stands today, in tokens. `limit` None is unlimited. Counts of the subject '*', which
+    is each user's limit, are None."""
 
     scope: Scope
-    subject: str
+    subject: str | None
+    """None for the organisation."""
     limit: int | None
     source: str | None
-    """`own`, `default` where it is the one of '*', None where there is no limit."""
+    """`own`, `default` where it is the configured one or that of '*', None where a user has none."""
     used: int | None
     reserved: int | None
     resets_at: datetime
@@ -75,6 +57,16 @@ class SubjectState:
         if self.limit is None or self.used is None or self.reserved is None:
             return None
         return max(0, self.limit - self.used - self.reserved)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaState(LimitState):
+    """Where an organisation itself stands today, and what happens when it has used up its tokens."""
+
+    day: date
+    used: int
+    reserved: int
+    on_exhausted: Exhaustion
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,17 +187,8 @@ class QuotaLedger:
         if record is None:
             await self._db.execute(reservation.organization_id, Q["commit"], settled)
             return
-        try:
-            await self._commit(reservation.organization_id, settled, record)
-        except OperationalError as lost:
-            log.warning("database connection lost, retrying once", error=type(lost).__name__)
-            await self._db.pool.drain()
-            await self._commit(reservation.organization_id, settled, record)
-
-    async def _commit(self, organization_id: OrganizationId, settled: dict[str, Any], record: CallRecord) -> None:
-        async with self._db.tenant(organization_id) as conn:
-            await conn.execute(Q["commit"].encode(), settled)
-            await model_calls.insert(conn, record)
+        statements = [(Q["commit"], settled), model_calls.inserted(record)]
+        await self._db.batch_again(reservation.organization_id, statements)
 
     async def release(self, reservation: Reservation) -> None:
         """Give the tokens back, the call having used none. Nothing where it is settled already."""
@@ -236,7 +219,8 @@ class QuotaLedger:
             organization_id, Q["today"], {"organization_id": organization_id, "default_limit": self._default}
         )
         assert row is not None, "the statement yields one row always"
-        return QuotaState(limit=row.pop("daily_tokens"), **row)
+        source = "own" if row.pop("own") else "default"
+        return QuotaState(scope="organization", subject=None, limit=row.pop("daily_tokens"), source=source, **row)
 
     async def used_up(self, organization_id: OrganizationId, user_id: UserId) -> QuotaExceeded | None:
         """The refusal that any call of the user meets now, however short; None where it has tokens left."""
@@ -246,7 +230,7 @@ class QuotaLedger:
 
     async def subjects(
         self, organization_id: OrganizationId, user_id: UserId, *, everyone: bool = False
-    ) -> list[SubjectState]:
+    ) -> list[LimitState]:
         """Where the user stands, first, and each model that has a limit; with `everyone` also each user who has one of their
         own, and the limit of '*'."""
         rows = await self._db.fetch_all(
@@ -254,18 +238,7 @@ class QuotaLedger:
             Q["subjects"],
             {"organization_id": organization_id, "user_id": user_id, "everyone": everyone},
         )
-        return [
-            SubjectState(
-                scope=row["scope"],
-                subject=row["subject"],
-                limit=row["daily_tokens"],
-                source=row["source"],
-                used=row["used"],
-                reserved=row["reserved"],
-                resets_at=row["resets_at"],
-            )
-            for row in rows
-        ]
+        return [LimitState(limit=row.pop("daily_tokens"), **row) for row in rows]
 
     async def set_limit(
         self,

@@ -14,7 +14,7 @@ Q = load("runs")
 _FIELDS = (
     "run_id", "thread_id", "organization_id", "user_id", "assistant_id", "graph_id", "status", "created_at", "updated_at",
     "trace_id", "kwargs", "metadata", "multitask_strategy", "attempt", "fence", "cancel_requested", "error", "job_id",
-    "waited_seconds",
+    "waited_seconds", "skills_generation",
 )  # fmt: skip
 
 

@@ -8,12 +8,12 @@ of the checkpoint tables compare that prefix.
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+import random
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -32,12 +32,12 @@ from psycopg.rows import DictRow, dict_row
 from domain.errors import ConsiliumError, StaleFence
 from domain.ids import OrganizationId, RunId, ThreadId
 from storage.columns import Bytes, Column, Integers, Jsons, Texts
-from storage.database import SET_TENANT, Connection, Pool, json_bytes
-from storage.fence import fenced
+from storage.connection import Statement
+from storage.database import SET_TENANT, Database, json_bytes
+from storage.fence import fenced, held
 from storage.queries import load
 from storage.serde import MessageSerializer
 
-Q = load("runs")
 _CHECKPOINTS = load("checkpoints")
 _MANY: dict[str, tuple[str, list[type[Column]]]] = {
     AsyncPostgresSaver.UPSERT_CHECKPOINTS_SQL: (_CHECKPOINTS["checkpoints"], [Texts] * 4 + [Jsons] * 2),
@@ -85,62 +85,51 @@ def current_acting() -> Acting | None:
     return _acting.get()
 
 
-async def write_pending(pool: Pool, acting: Acting) -> None:
+async def write_pending(db: Database, acting: Acting) -> None:
     """Write what a run has put by: all of it or nothing, in one fenced transaction.
 
     Raises StaleFence where the run was taken over; what was pending is dropped then, as it is worth nothing any more.
     """
     async with pending(acting) as put_by:
-        if put_by is not None:
+        if put_by:
             with fenced(acting.run_id):
-                async with pool.connection() as conn, conn.pipeline():
-                    await conn.execute(SET_TENANT, [acting.organization_id])
-                    await conn.execute(Q["assert_fence"].encode(), [acting.run_id, acting.fence])
-                    await put_by(conn)
-                    await conn.commit()
+                await db.batch(acting.organization_id, [held(acting.run_id, acting.fence), *put_by])
 
 
 @asynccontextmanager
-async def pending(acting: Acting) -> AsyncIterator[Callable[[Connection], Awaitable[None]] | None]:
-    """What a run has put by, to be written within a fenced transaction of the caller's that lies within the block; None where
-    there is nothing. It is forgotten once the block has ended well, or with a StaleFence."""
+async def pending(acting: Acting) -> AsyncIterator[list[Statement]]:
+    """What a run has put by, to be written within a fenced transaction of the caller's that lies within the block. It is forgotten
+    once the block has ended well, or with a StaleFence."""
     async with acting.writing:
         taken = list(acting.pending)
-
-        async def write(conn: Connection) -> None:
-            async with conn.cursor(binary=True) as cursor:
-                for query, rows in _together(taken):
-                    for row in rows:
-                        await cursor.execute(query.encode(), row)
-
         try:
-            yield write if taken else None
+            yield _together(taken)
         except StaleFence:
             acting.pending.clear()
             raise
         del acting.pending[: len(taken)]
 
 
-def _together(pending: Sequence[tuple[str, list[Any]]]) -> list[tuple[str, list[Any]]]:
+def _together(pending: Sequence[tuple[str, list[Any]]]) -> list[Statement]:
     """The same rows in fewer statements: a turn has dozens of small ones, and each costs more than its row.
 
     No statement depends on another of the same transaction, so that their order doesn't matter.
     """
     tables: dict[str, list[Any]] = {one: [] for one in _MANY}
-    rest: list[tuple[str, list[Any]]] = []
+    rest: list[Statement] = []
     for query, rows in pending:
         if query in tables:
             tables[query].extend(rows)
         else:
-            rest.append((query, rows))
+            rest.extend((query, row) for row in rows)
     checkpoints = AsyncPostgresSaver.UPSERT_CHECKPOINTS_SQL
     tables[checkpoints] = list({row[:3]: row for row in tables[checkpoints]}.values())
-    together: list[tuple[str, list[Any]]] = []
+    together: list[Statement] = []
     for one, rows in tables.items():
         many, types = _MANY[one]
         if rows:
             columns = [column(values) for column, values in zip(types, zip(*rows, strict=True), strict=True)]
-            together.append((many, [columns]))
+            together.append((many, columns))
     return together + rest
 
 
@@ -157,9 +146,9 @@ def public_thread(checkpoint_thread_id: str) -> ThreadId:
 class TenantSaver(AsyncPostgresSaver):
     """Checkpoints of the acting organisation. Raises StaleFence where the run has been taken over, before anything is written."""
 
-    def __init__(self, pool: Pool) -> None:
-        super().__init__(conn=pool, serde=MessageSerializer())
-        self.pool = pool
+    def __init__(self, db: Database) -> None:
+        super().__init__(conn=cast(Any, db.pool), serde=MessageSerializer())
+        self.db = db
 
     @asynccontextmanager
     async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
@@ -167,12 +156,13 @@ class TenantSaver(AsyncPostgresSaver):
         acting = _acting.get()
         if acting is None:
             raise ConsiliumError("a checkpoint was touched outside acting_for(); this is a fault of ours")
-        await write_pending(self.pool, acting)
+        await write_pending(self.db, acting)
         with fenced(acting.run_id):
-            async with self.pool.connection() as conn, conn.pipeline():
+            async with self.db.pool.connection() as conn, conn.pipeline():
                 await conn.execute(SET_TENANT, [acting.organization_id])
                 if pipeline and acting.run_id is not None:
-                    await conn.execute(Q["assert_fence"].encode(), [acting.run_id, acting.fence])
+                    sql, params = held(acting.run_id, acting.fence)
+                    await conn.execute(sql.encode(), params)
                 async with conn.cursor(binary=True, row_factory=dict_row) as cursor:
                     yield cursor
                 await conn.commit()
@@ -180,7 +170,7 @@ class TenantSaver(AsyncPostgresSaver):
     def get_next_version(self, current: str | None, channel: None) -> str:
         """Ordered as text, and not the same in two branches; a third of the base class's length, as every checkpoint holds dozens."""
         number = 0 if current is None else int(str(current).partition(".")[0])
-        return f"{number + 1:010d}.{secrets.token_hex(4)}"
+        return f"{number + 1:010d}.{random.getrandbits(32):08x}"
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """As the base class; a thread that has just come into being isn't asked for what it can't have."""

@@ -11,7 +11,9 @@ from domain.ids import OrganizationId, RunId, ThreadId, ToolCallId
 from domain.runs import ToolCallStatus
 from domain.text import clean_json
 from domain.tools import ToolCallRecord, ToolResult
-from storage.database import Connection, Database
+from storage.connection import Statement
+from storage.database import Database
+from storage.fence import fenced, held
 from storage.queries import load
 from storage.saver import current_acting, write_pending
 
@@ -40,10 +42,10 @@ class ToolCalls:
         the checkpoint that holds its own was still to be written."""
         acting = current_acting()
         if acting is not None:
-            await write_pending(self._db.pool, acting)
-        await self._db.execute(
+            await write_pending(self._db, acting)
+        await self._write(
             organization_id,
-            Q["start"],
+            "start",
             {
                 "organization_id": organization_id,
                 "run_id": run_id,
@@ -103,10 +105,10 @@ class ToolCalls:
         status: ToolCallStatus,
         result: ToolResult,
     ) -> None:
-        """Record how it ended."""
-        await self._db.execute(
+        """Record how it ended. Raises StaleFence where the run was taken over meanwhile: its new holder makes the call anew."""
+        await self._write(
             organization_id,
-            Q["finish"],
+            "finish",
             {
                 "run_id": run_id,
                 "thread_id": thread_id,
@@ -116,12 +118,19 @@ class ToolCalls:
             },
         )
 
+    async def _write(self, organization_id: OrganizationId, query: str, params: dict[str, Any]) -> None:
+        """As the holder of the run, where this task is one."""
+        acting = current_acting()
+        proof = [held(acting.run_id, acting.fence)] if acting is not None and acting.run_id is not None else []
+        with fenced(acting.run_id if acting is not None else None):
+            await self._db.batch_again(organization_id, [*proof, (Q[query], params)])
+
     async def of_thread(self, organization_id: OrganizationId, thread_id: ThreadId) -> list[ToolCallRecord]:
         """A conversation's calls, oldest first."""
         rows = await self._db.fetch_all(organization_id, Q["by_thread"], {"thread_id": thread_id})
         return [ToolCallRecord.model_validate(row) for row in rows]
 
 
-async def abandon(conn: Connection, run_id: RunId, result: ToolResult) -> None:
-    """Close the calls a run left open, within the caller's transaction."""
-    await conn.execute(Q["abandon"].encode(), {"run_id": run_id, "result": Jsonb(result.model_dump(mode="json"))})
+def abandoned(run_id: RunId, result: ToolResult) -> Statement:
+    """Closes the calls a run left open."""
+    return Q["abandon"], {"run_id": run_id, "result": Jsonb(result.model_dump(mode="json"))}

@@ -22,6 +22,10 @@ class Registry:
     def __contains__(self, name: str) -> bool:
         return name in self._tools
 
+    def names(self) -> list[str]:
+        """All tools, those that can't be used at the moment included."""
+        return list(self._tools)
+
     def usable(self, allowed: Iterable[str]) -> list[Tool]:
         """The allowed tools that can be used, in the order given."""
         return [

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from providers.extractive import delegation, evidence
+from providers.extractive import delegation, evidence, figures, lookup
 from providers.extractive.evidence import Quote
 from providers.extractive.lexicon import Language, Lexicon
 from providers.extractive.question import Concept, concepts, counted
@@ -16,6 +16,8 @@ from providers.extractive.turn import Outcome, Turn
 
 SWITCH, FINISH, SEARCH, SAVE = "switch_to_subagent", "finish_subagent", "search_documents", "save_organization_note"
 _OWN_NAME = re.compile(r"^Organisation: (.+?)\.(?:\s|$)", re.MULTILINE)
+_KINDS = ("documents", "thanks", "bye", "greeting", "ok")
+_MOST_TITLES = 3
 _SHORT = 2
 """Content words up to which a question may lean on the one before."""
 
@@ -59,15 +61,16 @@ def decide(turn: Turn, lexicon: Lexicon, own_name: str = "") -> Decision:
         return _call(turn, [(SAVE, {"text": fact})])
     if FINISH not in turn.tools and (kinds := lexicon.small_talk_of(turn.question)):
         return Say(_small_talk(kinds, turn, lexicon))
-    asked = _concepts(turn, lexicon, own_name)
+    asked = concepts(turn.question, lexicon, own_name=own_name)
+    background = turn.background if _leans(turn, lexicon, asked) else ""
+    asked += _of_background(background, asked, lexicon, own_name)
     if SWITCH in turn.tools and SEARCH not in done:
         agents = delegation.agents_of(turn.tools[SWITCH])
-        background = turn.background if _leans(turn, lexicon, asked) else ""
         tasks = delegation.choose(turn.question, background, agents, lexicon, own_name)
         if tasks:
             context = {"context": background} if background else {}
             return _call(turn, [(SWITCH, {"agent": t.agent, "task": t.question, **context}) for t in tasks])
-    return _answer(turn, lexicon, asked, searched=SEARCH in done)
+    return _answer(turn, lexicon, asked, background, searched=SEARCH in done)
 
 
 def own_name_in(prompt: str) -> str:
@@ -76,13 +79,13 @@ def own_name_in(prompt: str) -> str:
     return match.group(1) if match else ""
 
 
-def _concepts(turn: Turn, lexicon: Lexicon, own_name: str) -> list[Concept]:
-    asked = concepts(turn.question, lexicon, own_name=own_name)
-    if not _leans(turn, lexicon, asked):
-        return asked
+def _of_background(background: str, asked: Sequence[Concept], lexicon: Lexicon, own_name: str) -> list[Concept]:
+    """What the question leans on, at half the weight."""
     words = {concept.word.lower() for concept in asked}
-    before = concepts(turn.background, lexicon, own_name=own_name, strength=0.5)
-    return asked + [concept for concept in before if concept.word.lower() not in words]
+    before = concepts(background, lexicon, own_name=own_name, strength=0.5)
+    if any(concept.terms & lexicon.contrasts for concept in asked):  # "and the autumn one?" asks no more about spring
+        before = [concept for concept in before if not concept.terms & lexicon.contrasts]
+    return [concept for concept in before if concept.word.lower() not in words]
 
 
 def _leans(turn: Turn, lexicon: Lexicon, asked: Sequence[Concept]) -> bool:
@@ -92,23 +95,54 @@ def _leans(turn: Turn, lexicon: Lexicon, asked: Sequence[Concept]) -> bool:
     return few and (lexicon.leans_back(turn.question) or len(turn.question.split()) <= 4)
 
 
-def _answer(turn: Turn, lexicon: Lexicon, asked: list[Concept], *, searched: bool) -> Decision:
+def _answer(turn: Turn, lexicon: Lexicon, asked: list[Concept], background: str, *, searched: bool) -> Decision:
+    looked = next((outcome for outcome in reversed(turn.outcomes) if outcome.name not in lookup.OWN), None)
+    if (
+        looked is None
+        and not searched
+        and not lexicon.is_task(turn.question)
+        and (read := lookup.choose(turn.question, asked, turn.tools, lexicon, turn.today))
+    ):
+        return _call(turn, [read])
+    if looked is not None and looked.problem is None:
+        told = lexicon.say("from_tool", turn.language, tool=lookup.short(looked.name))
+        text = f"{told}\n\n{figures.show(looked.content, turn.language, lexicon)}"
+        return _finish(turn, text, [], found=True)
     thing = counted(turn.question, lexicon)
     quotes = evidence.find(asked, turn.sources, turn.notes, lexicon, thing=thing)
     if not quotes and not searched and SEARCH in turn.tools:
-        query = turn.question if not _leans(turn, lexicon, asked) else f"{turn.question} {turn.background}"
-        return _call(turn, [(SEARCH, {"query": " ".join(query.split())[:1000]})])
+        query = " ".join(f"{turn.question} {background}".split())[:1000]
+        return _call(turn, [(SEARCH, {"query": query})])
     problem = next((o.problem for o in turn.outcomes if o.name == SEARCH and o.problem is not None), None)
     if quotes:
         text, found = compose(quotes, turn.language, lexicon), True
     elif problem is not None:
         text, found = lexicon.say("search_failed", turn.language, problem=problem), False
     else:
-        text, found = lexicon.say("not_found", turn.language), False
+        text, found = _not_found(turn, lexicon), False
+    if looked is not None:
+        failed = lexicon.say("tool_failed", turn.language, tool=lookup.short(looked.name), problem=looked.problem or "")
+        text = f"{text}\n\n{failed}" if found else failed
+    if found and lexicon.is_task(turn.question):
+        text = f"{lexicon.say('only_quotes', turn.language)}\n\n{text}"
+    return _finish(turn, text, quotes, found=found)
+
+
+def _finish(turn: Turn, text: str, quotes: Sequence[Quote], *, found: bool) -> Decision:
+    """A specialist hands its result over, whoever speaks with people says it."""
     if FINISH in turn.tools:
         cited = sorted({quote.n for quote in quotes if quote.n is not None})
         return _call(turn, [(FINISH, {"summary": text, "citations": cited})], found=found)
     return Say(text, found)
+
+
+def _not_found(turn: Turn, lexicon: Lexicon) -> str:
+    """That there is no answer, or that this isn't to be had of it, and what is closest."""
+    key = "only_quotes" if lexicon.is_task(turn.question) else "not_found"
+    titles = list(dict.fromkeys(source.title for source in turn.sources))[:_MOST_TITLES]
+    quoted = ", ".join(_quoted(title, turn.language) for title in titles)
+    closest = lexicon.say("closest" if titles else "nothing_close", turn.language, titles=quoted)
+    return f"{lexicon.say(key, turn.language)} {closest}"
 
 
 def compose(quotes: Sequence[Quote], language: Language, lexicon: Lexicon) -> str:
@@ -167,7 +201,7 @@ def _confirm(turn: Turn, lexicon: Lexicon) -> Say:
 def _small_talk(kinds: set[str], turn: Turn, lexicon: Lexicon) -> str:
     language = turn.language
     if not kinds & {"about", "how"}:
-        return lexicon.say(next(kind for kind in ("thanks", "bye", "greeting") if kind in kinds), language)
+        return lexicon.say(next(kind for kind in _KINDS if kind in kinds), language)
     said = [lexicon.say("about", language)]
     if SWITCH in turn.tools:
         names = ", ".join(_pretty(agent.name) for agent in delegation.agents_of(turn.tools[SWITCH]))

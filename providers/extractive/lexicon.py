@@ -1,4 +1,4 @@
-"""The words and phrases of the extractive model, read from lexicon.yaml and texts.yaml."""
+"""The words and phrases of the extractive model, read from lexicon.yaml, texts.yaml and labels.yaml."""
 
 from __future__ import annotations
 
@@ -14,8 +14,15 @@ Asked = Literal["number", "money", "time", "person"]
 
 _LETTER = re.compile(r"[^\W\d_]")
 _CYRILLIC = re.compile(r"[а-яёА-ЯЁ]")
+_WOULD_YOU = (
+    r"(?:could you|can you|will you|would you|не мог(?:ла|ли)? бы (?:ты|вы)|мог(?:ла|ли)? бы (?:ты|вы)|"
+    r"(?:ты |вы )?може(?:шь|те))"
+)
+_ASKS_TO = re.compile(rf"\b{_WOULD_YOU}\b", re.IGNORECASE)
 _POLITE = re.compile(
-    r"^(?:(?:please|so|ok|okay|hey|could you|can you|will you|пожалуйста|так|слушай|прошу)\s*,?\s+)+", re.IGNORECASE
+    r"^(?:(?:please|so|ok|okay|hey|i want you to|i would like you to|i'd like you to|пожалуйста|так|слушай|прошу)\s*,?\s+|"
+    rf"{_WOULD_YOU}\s*,?\s+)+",
+    re.IGNORECASE,
 )
 
 
@@ -37,8 +44,14 @@ class Lexicon:
     """Terms that single one thing out among its like: seasons, months, ordinals."""
     small_talk: dict[str, str]
     """From a phrase to its kind."""
+    small_talk_filler: frozenset[str]
+    """Words beside small talk that add nothing to it."""
+    tasks: tuple[re.Pattern[str], ...]
+    """The beginning of a request for more than quoting can do."""
     remember: tuple[re.Pattern[str], ...]
     follow_up: tuple[str, ...]
+    labels: dict[str, str]
+    """What fields of a tool's result are called in Russian."""
 
     def say(self, key: str, language: Language, **values: str) -> str:
         """The model's own words, in the asker's language."""
@@ -46,7 +59,15 @@ class Lexicon:
 
     def is_not_found(self, text: str) -> bool:
         """Whether a text is this model's own 'no answer'."""
-        return text.strip() in self.texts["not_found"].values()
+        only_quotes = tuple(self.texts["only_quotes"].values())
+        return any(own in text for own in self.texts["not_found"].values()) or (
+            text.startswith(only_quotes) and "\n\n" not in text
+        )
+
+    def is_task(self, text: str) -> bool:
+        """Whether a message asks for more than quoting can do: to write, translate, calculate."""
+        body = _POLITE.sub("", text.strip())
+        return any(pattern.match(body) for pattern in self.tasks)
 
     def small_talk_of(self, text: str) -> set[str]:
         """The kinds of small talk a message consists of; empty where there is anything else in it."""
@@ -55,15 +76,19 @@ class Lexicon:
             phrase = " ".join(part.split())
             if not phrase:
                 continue
-            kind = self.small_talk.get(phrase)
-            if kind is None:
+            bare = " ".join(word for word in phrase.split() if word not in self.small_talk_filler)
+            kind = self.small_talk.get(phrase) or self.small_talk.get(bare)
+            if kind is not None:
+                kinds.add(kind)
+            elif bare:
                 return set()
-            kinds.add(kind)
         return kinds
 
     def fact_to_remember(self, text: str) -> str | None:
         """The fact, where a message asks to remember one; questions in the same message are left out of it."""
         body = _POLITE.sub("", text.strip())
+        if _ASKS_TO.search(text[: len(text) - len(body)]):
+            body = re.sub(r"\s*\?(?=\s|$)", ".", body, count=1)  # its question mark belongs to the request
         for pattern in self.remember:
             match = pattern.match(body)
             if match is None:
@@ -93,7 +118,7 @@ def language_of(text: str) -> Language | None:
 
 
 def load_lexicon(analyse: Analyse) -> Lexicon:
-    """Read both files; about ten milliseconds."""
+    """Read the files; about ten milliseconds."""
     words = _yaml("lexicon.yaml")
     asks: dict[str, Asked] = {}
     for kind in get_args(Asked):
@@ -109,8 +134,11 @@ def load_lexicon(analyse: Analyse) -> Lexicon:
         numerals=frozenset(plain(words["numerals"]).split()),
         contrasts=frozenset(t for word in words["contrasts"] for t in analyse(word) if not t.startswith("~")),
         small_talk={plain(phrase): kind for kind, phrases in words["small_talk"].items() for phrase in phrases},
+        small_talk_filler=frozenset(plain(words["small_talk_filler"]).split()),
+        tasks=tuple(re.compile(pattern, re.IGNORECASE) for pattern in words["tasks"]),
         remember=tuple(re.compile(pattern, re.IGNORECASE) for pattern in words["remember"]),
         follow_up=tuple(plain(phrase) for phrase in words["follow_up"]),
+        labels=_yaml("labels.yaml"),
     )
 
 

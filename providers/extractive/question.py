@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from providers.extractive.lexicon import Asked, Lexicon, plain
 
+_QUOTED = re.compile(r"[«“„\"]([^«»“”„\"]+)[»“”\"]")
 _WORD = re.compile(r"\w+(?:[-.]\w+)*")
 _CYRILLIC = re.compile(r"[а-яё]", re.IGNORECASE)
 _SENTENCE_START = re.compile(r"(?:^|[.!?…:»\"]\s+|^[«\"(]+)$")
@@ -32,10 +34,14 @@ EXACT, PREFIX, SYNONYM, SHOWN = 1.0, 0.85, 0.8, 0.7
 _LIGHT, _ASKED = 0.1, 0.35
 
 
+Anchor = Literal["name", "figure"]
+"""What tells one thing from its like: a name, or a number, a code, a month, an ordinal."""
+
+
 @dataclass(frozen=True, slots=True)
 class Concept:
-    """One word of the question. `strength` scales its weight; an `anchor` (a name, a number) must be in the cited
-    source."""
+    """One word of the question. `strength` scales its weight; an `anchor` must be in the cited passage, or where it
+    is a name in its document."""
 
     word: str
     terms: frozenset[str]
@@ -43,7 +49,7 @@ class Concept:
     synonyms: frozenset[str]
     strength: float
     asked: Asked | None
-    anchor: bool
+    anchor: Anchor | None
 
     @property
     def content(self) -> bool:
@@ -66,6 +72,7 @@ def concepts(text: str, lexicon: Lexicon, *, own_name: str = "", strength: float
     own = set(lexicon.analyse(own_name))
     cyrillic = bool(_CYRILLIC.search(text))
     shouted = text.isupper()
+    quoted = [match.span() for match in _QUOTED.finditer(text)]
     found: dict[str, Concept] = {}
     for match in _WORD.finditer(text):
         word = match.group()
@@ -78,8 +85,11 @@ def concepts(text: str, lexicon: Lexicon, *, own_name: str = "", strength: float
         light = key in lexicon.light or bool(stems & lexicon.light) or bool(own & stems)
         weight = _ASKED if asked else _LIGHT if light else 1.0
         starts = bool(_SENTENCE_START.search(text[: match.start()]))
-        specific = _is_anchor(word, starts, cyrillic) or bool(stems & lexicon.contrasts)
-        anchor = not light and asked is None and strength == 1.0 and specific
+        anchor: Anchor | None = "figure" if stems & lexicon.contrasts else _anchor(word, starts, cyrillic)
+        if anchor is None and any(start < match.start() < end for start, end in quoted):
+            anchor = "name"
+        if light or asked is not None or strength != 1.0:
+            anchor = None
         found[key] = Concept(
             word=word,
             terms=frozenset({_literal(word)}) if not shouted and _is_acronym(word) else stems,
@@ -121,15 +131,13 @@ def counts(text: str, thing: Concept, lexicon: Lexicon) -> bool:
     return any(abs(n - t) <= _WINDOW for n in numbers for t in things)
 
 
-def _is_anchor(word: str, starts_sentence: bool, cyrillic_text: bool) -> bool:
+def _anchor(word: str, starts_sentence: bool, cyrillic_text: bool) -> Anchor | None:
     """Names, acronyms, numbers, codes, foreign words: what a source must speak of to be about the question."""
     if any(character.isdigit() for character in word):
-        return True
-    if len(word) > 1 and word.isupper():
-        return True
-    if cyrillic_text and not _CYRILLIC.search(word):
-        return True
-    return word[:1].isupper() and not starts_sentence
+        return "figure"
+    if (len(word) > 1 and word.isupper()) or (cyrillic_text and not _CYRILLIC.search(word)):
+        return "name"
+    return "name" if word[:1].isupper() and not starts_sentence else None
 
 
 def term_set(text: str, lexicon: Lexicon) -> frozenset[str]:

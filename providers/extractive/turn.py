@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
@@ -13,6 +15,10 @@ from domain.sources import SourceText, read_notes, read_sources
 from providers.extractive.lexicon import Language, language_of
 
 _CONTEXT = "\n\nContext: "
+_TODAY = re.compile(r"^Organisation: .*?\. Today is (\d{4}-\d{2}-\d{2})\.", re.MULTILINE)
+_FEW_WORDS = 4
+_FURTHEST = 3
+"""Questions back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,8 @@ class Turn:
     notes: list[str]
     tools: Mapping[str, dict[str, Any]]
     outcomes: list[Outcome]
+    today: date | None
+    """As the prompt states it."""
 
 
 def read(messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]]) -> Turn:
@@ -55,13 +63,30 @@ def read(messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]]) ->
     language: Language = next((found for found in known if found is not None), "en")
     return Turn(
         question=question.strip(),
-        background="\n".join([*before[-1:], context]).strip(),
+        background="\n".join([*_leant_on(before), context]).strip(),
         language=language,
         sources=list(sources.values()),
         notes=read_notes(system),
         tools={tool["function"]["name"]: dict(tool["function"]) for tool in tools if "function" in tool},
         outcomes=outcomes,
+        today=_today(system),
     )
+
+
+def _today(system: str) -> date | None:
+    stated = _TODAY.search(system)
+    try:
+        return date.fromisoformat(stated[1]) if stated else None
+    except ValueError:
+        return None
+
+
+def _leant_on(before: Sequence[str]) -> list[str]:
+    """The question before, and while that is but a few words the one before it."""
+    first = len(before) - 1
+    while first > 0 and len(before[first].split()) <= _FEW_WORDS and len(before) - first < _FURTHEST:
+        first -= 1
+    return list(before[max(first, 0) :])
 
 
 def _outcomes(messages: Sequence[BaseMessage]) -> list[Outcome]:

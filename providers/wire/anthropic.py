@@ -2,118 +2,74 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 
-from domain.errors import (
-    ProviderError,
-    ProviderProtocolError,
-    ProviderRateLimited,
-    ProviderUnavailable,
-)
+from domain.errors import ProviderError
 from domain.usage import Usage
 from providers.failures import of_status, quote
 from providers.meter import Meter
-from providers.wire.arguments import is_object
+from providers.wire.dialect import Dialect, Json
 
-Event = dict[str, Any]
 _TEXT = {"text_delta": "text", "thinking_delta": "thinking"}
 _STATUS = {"authentication_error": 401, "permission_error": 403, "not_found_error": 404, "invalid_request_error": 400,
            "request_too_large": 413}  # fmt: skip
 
 
-class AnthropicDialect:
+class AnthropicDialect(Dialect[bytes]):
     """One answer. Text and thinking of a block are merged; a tool's input goes out whole, at the end of its block."""
 
     def __init__(self, provider: str, model: str, tools: frozenset[str], meter: Meter) -> None:
-        self.provider = provider
-        self.closed = False
-        self._model = model
-        self._tools = tools
-        self._meter = meter
-        self._out: list[tuple[str, int, Any]] = []
-        """What waits: (delta type, block, text parts) or ("event", -1, event), in order."""
+        super().__init__(provider, model, tools, meter)
         self._inputs: dict[int, tuple[str, list[str]]] = {}
-        self._ids: set[str] = set()
-        self._spoken = False
-        self._finish: str | None = None
+        """Name and parts of the tool calls whose blocks are open."""
 
-    @property
-    def held(self) -> bool:
-        return bool(self._out)
-
-    @property
-    def finished(self) -> bool:
-        return self._finish is not None
-
-    def take(self, frame: bytes) -> bool:
-        try:
-            event = orjson.loads(frame)
-        except orjson.JSONDecodeError:
-            raise self._broken("sent something that is not JSON", "bad_json") from None
-        if not isinstance(event, dict) or not isinstance(event.get("type"), str):
-            raise self._broken("sent something malformed", "malformed")
-        try:
-            return self._event(event)
-        except (AttributeError, TypeError, KeyError, ValueError) as odd:
-            raise self._broken(f"sent something malformed ({type(odd).__name__})", "malformed") from odd
-
-    def _event(self, event: Event) -> bool:
-        match event.get("type"):
+    def _read(self, told: Json) -> bool:
+        match told["type"]:
             case "ping":
                 return False
             case "error":
-                raise self._failure(event.get("error") or {})
+                raise self._failure(told.get("error") or {})
             case "message_start":
-                usage = event["message"].get("usage") or {}
+                usage = told["message"].get("usage") or {}
                 self._meter.prompt_tokens = _prompt_tokens(usage) or self._meter.prompt_tokens
-                self._pass(event)
+                self._pass(told)
                 return False
             case "content_block_start":
-                return self._block(event)
+                return self._block(told)
             case "content_block_delta":
-                return self._delta(event)
+                return self._delta(told)
             case "content_block_stop":
-                self._close_input(int(event["index"]))
+                self._close_input(int(told["index"]))
             case "message_delta":
-                self._end_of(event)
+                self._close(told)
             case "message_stop":
                 self.closed = True
-        self._pass(event)
+            case str():
+                pass
+            case _:
+                raise TypeError("an event's type is a text")
+        self._pass(told)
         return True
 
-    def _pass(self, event: Event) -> None:
-        self._out.append(("event", -1, event))
-
-    def _block(self, event: Event) -> bool:
+    def _block(self, event: Json) -> bool:
         block = event["content_block"]
         if block["type"] == "tool_use":
-            name, identifier = block.get("name") or "", block.get("id") or ""
-            if name not in self._tools:
-                raise self._broken(f"called the tool '{name[:80]}', which was not offered", "unknown_tool")
-            if not identifier:
-                raise self._broken(f"called '{name}' without an id", "no_tool_call_id")
-            if identifier in self._ids:
-                raise self._broken(f"called '{name}' with an id it had used already", "repeated_tool_call_id")
-            self._ids.add(identifier)
+            name = block.get("name") or ""
+            self._offered(name)
+            self._identified(name, block.get("id") or "")
             self._inputs[int(event["index"])] = (name, [])
             self._spoken = True
         self._pass(event)
         # an empty block only announces what comes
         return block["type"] not in ("text", "thinking") or bool(block.get("text") or block.get("thinking"))
 
-    def _delta(self, event: Event) -> bool:
+    def _delta(self, event: Json) -> bool:
         index, delta = int(event["index"]), event["delta"]
         kind = delta["type"]
         if kind in _TEXT:
             text = str(delta[_TEXT[kind]])
-            self._meter.received(text)
+            self._say((kind, index), text)
             self._spoken = self._spoken or (kind == "text_delta" and bool(text))
-            if self._out and self._out[-1][:2] == (kind, index):
-                self._out[-1][2].append(text)
-            else:
-                self._out.append((kind, index, [text]))
             return bool(text)
         if kind == "input_json_delta":
             if index not in self._inputs:
@@ -128,13 +84,10 @@ class AnthropicDialect:
         if index not in self._inputs:
             return
         name, parts = self._inputs.pop(index)
-        raw = "".join(parts)
-        if not is_object(raw):
-            raise self._broken(f"sent arguments for '{name}' that are not a JSON object", "bad_arguments")
-        whole = {"type": "input_json_delta", "partial_json": raw or "{}"}
+        whole = {"type": "input_json_delta", "partial_json": self._whole_arguments(name, "".join(parts))}
         self._pass({"type": "content_block_delta", "index": index, "delta": whole})
 
-    def _end_of(self, event: Event) -> None:
+    def _close(self, event: Json) -> None:
         reason = event["delta"].get("stop_reason")
         usage = event.get("usage") or {}
         if isinstance(usage.get("output_tokens"), int):
@@ -142,41 +95,36 @@ class AnthropicDialect:
             self._meter.reported(Usage(prompt, usage["output_tokens"], "provider"))
         if not reason:
             return
-        self._finish = self._meter.finish_reason = str(reason)
+        self._ends(str(reason))
         if self._inputs:
             raise self._broken("ended in the middle of a tool call", "bad_arguments")
         if self._finish == "tool_use" and not self._ids:
-            raise self._broken("announced tool calls and sent none", "no_tool_call")
+            raise self._no_calls()
         if self._finish == "end_turn" and not self._spoken:
-            raise self._broken("finished without a word", "empty")
+            raise self._wordless()
 
-    def flush(self) -> list[bytes]:
-        out, self._out = self._out, []
-        events = [value if kind == "event" else self._merged(kind, index, value) for kind, index, value in out]
-        return [b"event: %s\ndata: %s\n\n" % (str(event["type"]).encode(), orjson.dumps(event)) for event in events]
+    def _merged(self, of: tuple[str, int], text: str) -> Json:
+        kind, index = of
+        return {"type": "content_block_delta", "index": index, "delta": {"type": kind, _TEXT[kind]: text}}
 
-    def _merged(self, kind: str, index: int, parts: list[str]) -> Event:
-        return {
-            "type": "content_block_delta", "index": index, "delta": {"type": kind, _TEXT[kind]: "".join(parts)},
-        }  # fmt: skip
+    def _written(self, frame: Json) -> bytes:
+        return b"event: %s\ndata: %s\n\n" % (str(frame["type"]).encode(), orjson.dumps(frame))
 
     def end(self) -> None:
-        if self._finish is None or not self.closed:
-            raise self._broken("ended its stream without a finish reason", "no_finish")
+        if not self.closed:
+            raise self._broken("ended its stream without its last event", "no_finish")
+        super().end()
 
-    def _failure(self, error: dict[str, Any]) -> ProviderError:
+    def _failure(self, error: Json) -> ProviderError:
         kind, text = str(error.get("type")), quote(str(error.get("message") or ""))
         if kind in _STATUS:
             return of_status(_STATUS[kind], {}, text, self.provider, self._model)
         if kind in ("rate_limit_error", "overloaded_error"):
-            return ProviderRateLimited(self.provider, f"has too many requests: {text}", retry_after=None)
-        return ProviderUnavailable(self.provider, f"broke off with an error: {text}", reason="stream_error")
-
-    def _broken(self, what: str, reason: str) -> ProviderProtocolError:
-        return ProviderProtocolError(self.provider, what, reason=reason, finish_reason=self._finish)
+            return self._too_many_requests(text)
+        return self._broke_off(text)
 
 
-def _prompt_tokens(usage: dict[str, Any]) -> int:
+def _prompt_tokens(usage: Json) -> int:
     """With what was written to and read from the cache."""
     counted = (usage.get(key) for key in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"))
     return sum(count for count in counted if isinstance(count, int))

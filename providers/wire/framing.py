@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 LONGEST = 16 * 1024 * 1024
-"""Bytes of one line; a server that sends more sends no answer of a model."""
+"""Bytes of one frame; a server that sends more sends no answer of a model."""
 
 
-class LineTooLong(ValueError):
-    """A line of more than LONGEST bytes."""
+class FrameTooLong(ValueError):
+    """A frame of more than LONGEST bytes."""
 
 
 class Frames(Protocol):
@@ -22,6 +22,24 @@ class Frames(Protocol):
         ...
 
 
+class Whole:
+    """All of it, as one frame."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size > LONGEST:
+            raise FrameTooLong
+        return []
+
+    def close(self) -> list[bytes]:
+        return [b"".join(self._pieces)]
+
+
 class Lines:
     """The lines that are not empty, without their ends."""
 
@@ -31,7 +49,7 @@ class Lines:
     def feed(self, data: bytes) -> list[bytes]:
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > LONGEST:
-            raise LineTooLong
+            raise FrameTooLong
         return [line for line in map(bytes.strip, lines) if line]
 
     def close(self) -> list[bytes]:
@@ -52,7 +70,7 @@ class ServerSentEvents:
     def feed(self, data: bytes) -> list[bytes]:
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > LONGEST:
-            raise LineTooLong
+            raise FrameTooLong
         frames: list[bytes] = []
         for line in lines:
             self._take(line.removesuffix(b"\r"), frames)

@@ -7,66 +7,71 @@ A merged delta costs the vendor's class, LangGraph and the reader as much as a s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Protocol, TypeVar
+from collections.abc import AsyncIterator, Awaitable
+from typing import TypeVar
 
 from domain.catalogue import Timeouts
 from domain.errors import ProviderProtocolError, ProviderUnavailable
-from providers.wire.framing import Frames, LineTooLong
+from providers.wire.dialect import Dialect
+from providers.wire.framing import Frames, FrameTooLong
 
 WINDOW = 0.025
 GRACE_SECONDS = 0.5
 """How long a finished upstream may take to end its response, so that the connection can be used again."""
 LATE = 0.1
-"""Seconds after a deadline from which on this process is busy rather than the provider silent."""
+"""Seconds after a deadline from which on this process is busy rather than the provider silent: what came meanwhile is read first."""
 AHEAD = 1024 * 1024
 EARLY = 4
 """Pieces of the source that are looked at one by one: the role, then the first token."""
 T = TypeVar("T")
+H = TypeVar("H")
 
 
-class Dialect(Protocol[T]):
-    """One answer in the language of a wire. Raises ProviderError for what is not a valid answer."""
+async def headed(response: Awaitable[H], provider: str, timeouts: Timeouts) -> H:
+    """The head of a response: it is waited for no longer than for the first token. Raises ProviderUnavailable (`stalled`)."""
+    loop = asyncio.get_running_loop()
+    timer = asyncio.timeout(None)
+    watch: asyncio.TimerHandle
 
-    provider: str
+    def over(deadline: float) -> None:
+        nonlocal watch
+        if (now := loop.time()) < deadline + LATE:
+            timer.reschedule(now)
+        else:
+            watch = loop.call_at(now + LATE / 2, over, now + LATE / 2)
 
-    @property
-    def held(self) -> bool:
-        """Whether something waits to go out."""
-        ...
-
-    @property
-    def finished(self) -> bool:
-        """Whether the upstream has said how the answer ended."""
-        ...
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing more is to come."""
-        ...
-
-    def take(self, frame: bytes) -> bool:
-        """Note a frame; True where it moved the answer on. Keep-alives don't."""
-        ...
-
-    def flush(self) -> list[T]:
-        """What waits, merged."""
-        ...
-
-    def end(self) -> None:
-        """The stream is over. Raises ProviderProtocolError where the answer is not."""
-        ...
+    deadline = loop.time() + timeouts.first_token
+    watch = loop.call_at(deadline, over, deadline)
+    try:
+        async with timer:
+            return await response
+    except TimeoutError:
+        if not timer.expired():
+            raise
+        raise ProviderUnavailable(
+            provider, f"did not begin to answer for {timeouts.first_token:g} s", reason="stalled"
+        ) from None
+    finally:
+        watch.cancel()
 
 
 async def guarded(
-    source: AsyncIterator[bytes], frames: Frames, dialect: Dialect[T], timeouts: Timeouts, *, window: float = WINDOW
+    source: AsyncIterator[bytes],
+    frames: Frames,
+    dialect: Dialect[T],
+    timeouts: Timeouts,
+    *,
+    window: float = WINDOW,
+    asked: float | None = None,
 ) -> AsyncIterator[T]:
     """The answer, piece by piece; whole and valid if the iteration ends without an error.
 
-    Raises ProviderUnavailable (`stalled`, `timeout`), ProviderProtocolError, and what `source` raises.
+    `asked` is when the request was sent, on the loop's clock; None is now. Raises ProviderUnavailable (`stalled`, `timeout`),
+    ProviderProtocolError, and what `source` raises.
     """
     clock = asyncio.get_running_loop().time
-    total_end, stall_end = clock() + timeouts.total, clock() + timeouts.first_token
+    asked = clock() if asked is None else asked
+    total_end, stall_end = asked + timeouts.total, asked + timeouts.first_token
     limit, flushed = timeouts.first_token, float("-inf")
     begun = False
     reader = _Reader(source)
@@ -85,7 +90,7 @@ async def guarded(
                         dialect.provider, f"was not done after {timeouts.total:g} s", reason="timeout"
                     )
                 elif now >= stall_end + LATE:
-                    stall_end = now + LATE / 2  # it is this process that was late: what came meanwhile waits to be read
+                    stall_end = now + LATE / 2
                 elif now >= stall_end:
                     what = "no token" if limit == timeouts.first_token else "no further token"
                     raise ProviderUnavailable(dialect.provider, f"sent {what} for {limit:g} s", reason="stalled")
@@ -117,8 +122,8 @@ async def guarded(
 def _framed(frames: Frames, data: bytes, provider: str) -> list[bytes]:
     try:
         return frames.feed(data)
-    except LineTooLong:
-        raise ProviderProtocolError(provider, "sent a line that is no part of an answer", reason="too_long") from None
+    except FrameTooLong:
+        raise ProviderProtocolError(provider, "sent more than an answer can be", reason="too_long") from None
 
 
 class _Reader:

@@ -7,14 +7,20 @@ aiohttp, whose parser is C: reading the fifty chunks of a streamed answer takes 
 from __future__ import annotations
 
 import ssl
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
+
+from providers.meter import Meter
 
 if TYPE_CHECKING:
     import aiohttp
 
 
 class Http:
-    """One connection pool for all OpenAI-compatible endpoints, opened at its first use; the guard has the other deadlines."""
+    """One connection pool for all OpenAI-compatible endpoints, opened at its first use; the guard has the other deadlines.
+
+    A request's `trace_request_ctx` is the Meter that is to learn when it is on its way.
+    """
 
     def __init__(self, connect_seconds: float) -> None:
         self._connect_seconds = connect_seconds
@@ -27,6 +33,9 @@ class Http:
             import aiohttp
             import certifi
 
+            sent = aiohttp.TraceConfig()
+            sent.on_request_headers_sent.append(_on_its_way)
+
             trusted = ssl.create_default_context(cafile=certifi.where())
             trusted.load_default_certs()
             self._session = aiohttp.ClientSession(
@@ -34,6 +43,7 @@ class Http:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_seconds),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=True,
+                trace_configs=[sent],
             )
         return self._session
 
@@ -42,3 +52,10 @@ class Http:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+async def _on_its_way(session: aiohttp.ClientSession, trace: SimpleNamespace, sent: object) -> None:
+    """A connection is there and the request is written to it: whoever reads it may count it."""
+    meter = trace.trace_request_ctx
+    if isinstance(meter, Meter):
+        meter.accepted()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -11,18 +12,22 @@ import orjson
 
 from domain.catalogue import Timeouts
 from domain.errors import ProviderError, ProviderProtocolError
-from providers.failures import of_status, quote, translate
+from providers.failures import broken_connection, of_status, quote, refuses, translate
 from providers.meter import Meter
-from providers.wire.framing import ServerSentEvents
-from providers.wire.guard import WINDOW, guarded
+from providers.wire.framing import Frames, ServerSentEvents
+from providers.wire.guard import WINDOW, guarded, headed
 from providers.wire.http import Http
-from providers.wire.openai import Chunk, OpenAIDialect, whole_answer
+from providers.wire.openai import Chunk, OpenAIDialect, WholeAnswer
 
 if TYPE_CHECKING:
     import aiohttp
 
 LONGEST_ERROR = 64 * 1024
 """Bytes of an error's body that are read."""
+ERROR_SECONDS = 5.0
+"""How long it is waited for."""
+NO_ANSWER = ("text/html", "text/plain")
+"""Media types of what isn't a model's: a sign-in page, a proxy's notice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +49,18 @@ class Endpoint:
         Raises ProviderUnavailable, ProviderRateLimited, ProviderRejected, ProviderProtocolError.
         """
         model = str(body.get("model", ""))
+        asked = asyncio.get_running_loop().time()
+        posted = self.http.session.post(
+            self.url, data=orjson.dumps({**body, "stream": True}), headers=self._headers(), trace_request_ctx=meter
+        )
         try:
-            async with self.http.session.post(
-                self.url, data=orjson.dumps({**body, "stream": True}), headers=self._headers()
-            ) as response:
-                if response.status >= 400:
-                    raise await self._refusal(response, model)
-                kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-                if kind in ("text/html", "text/plain"):
-                    raise ProviderProtocolError(
-                        self.provider, f"answered with {kind}, not with a stream", reason="html"
-                    )
-                meter.accepted()
+            async with await headed(posted, self.provider, self.timeouts) as response:
+                kind = await self._checked(response, model, meter)
+                frames: Frames = WholeAnswer() if kind == "application/json" else ServerSentEvents()
                 dialect = OpenAIDialect(self.provider, model, offered(body), meter)
-                if kind == "application/json":
-                    async for chunk in self._whole(response, dialect):
-                        yield chunk
-                    return
+                source = response.content.iter_any()
                 async with aclosing(
-                    guarded(response.content.iter_any(), ServerSentEvents(), dialect, self.timeouts, window=window)  # type: ignore[type-var]
+                    guarded(source, frames, dialect, self.timeouts, window=window, asked=asked)  # type: ignore[type-var]
                 ) as chunks:
                     async for chunk in chunks:
                         yield chunk
@@ -84,31 +82,39 @@ class Endpoint:
             headers["authorization"] = f"Bearer {self.api_key}"
         return headers
 
-    async def _whole(self, response: aiohttp.ClientResponse, dialect: OpenAIDialect) -> AsyncGenerator[Chunk, None]:
-        """The answer of a server that doesn't stream."""
-        read = await response.read()
-        try:
-            told = orjson.loads(read)
-        except orjson.JSONDecodeError:
-            raise ProviderProtocolError(self.provider, "sent something that is not JSON", reason="bad_json") from None
-        for frame in whole_answer(told if isinstance(told, dict) else {}):
-            dialect.take(frame)
-        dialect.end()
-        for chunk in dialect.flush():
-            yield chunk
+    async def _checked(self, response: aiohttp.ClientResponse, model: str, meter: Meter) -> str:
+        """The media type of what is no refusal."""
+        status = response.status
+        if refuses(status):
+            meter.refused()
+        if status >= 400:
+            text = await error_text(response.content.iter_any())
+            raise of_status(status, response.headers, text, self.provider, model, key_variable=self.key_variable)
+        kind = media_type(response.headers)
+        if kind in NO_ANSWER:
+            meter.refused()
+            raise ProviderProtocolError(self.provider, f"answered with {kind}, not with a stream", reason="html")
+        return kind
 
-    async def _refusal(self, response: aiohttp.ClientResponse, model: str) -> ProviderError:
-        text = await error_text(response.content.iter_any())
-        return of_status(response.status, response.headers, text, self.provider, model, key_variable=self.key_variable)
+
+def media_type(headers: Mapping[str, str]) -> str:
+    """Without its parameters."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def error_text(body: AsyncIterator[bytes]) -> str:
-    """The message in an error's body, fit to be shown; "" where it has none."""
+    """The message in an error's body, fit to be shown; "" where it has none, is too long, or doesn't come."""
     read = b""
-    async for piece in body:
-        read += piece
-        if len(read) > LONGEST_ERROR:
-            return ""
+    try:
+        async with asyncio.timeout(ERROR_SECONDS):
+            async for piece in body:
+                read += piece
+                if len(read) > LONGEST_ERROR:
+                    return ""
+    except Exception as failure:
+        if broken_connection(failure, "") is None:
+            raise
+        return ""  # the status has said enough
     try:
         told = orjson.loads(read)
     except orjson.JSONDecodeError:

@@ -23,6 +23,8 @@ class RunRequest:
 
     assistant_id: AssistantId
     graph_id: str
+    agent: str
+    """The skill it works by."""
     input: dict[str, Any] | None
     command: dict[str, Any] | None
     config: dict[str, Any]
@@ -38,6 +40,8 @@ class RunRequest:
     webhook: None = None
     stream_mode: list[str] | None = None
     stream_subgraphs: bool = False
+    trial: dict[str, Any] | None = None
+    """A skill to be tried: it stands in for the one of its name, and no tool changes anything."""
 
 
 @dataclass(frozen=True, slots=True)

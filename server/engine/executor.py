@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -19,7 +19,8 @@ from psycopg_pool import PoolTimeout
 from domain.errors import Conflict, ConsiliumError, InvalidInput, QuotaExceeded, RunCancelled, StaleFence
 from domain.identity import Identity
 from domain.runs import Run, RunStatus
-from graphs.build import Graphs
+from domain.skills import MAIN, Skill
+from graphs.build import SUPERVISOR, Graphs
 from jobs.engine import JobEngine
 from jobs.submission import Claim
 from nodes.runtime import RunContext
@@ -28,6 +29,7 @@ from server.engine.log import RunLog, encode, public_update
 from storage.events import Events
 from storage.quota import QuotaLedger
 from storage.saver import Acting, TenantSaver, acting_for, checkpoint_thread, write_pending
+from storage.skills import Skills
 from storage.threads import Threads
 
 log = structlog.get_logger(__name__)
@@ -98,6 +100,7 @@ class Executor:
     def __init__(
         self,
         graphs: Graphs,
+        skills: Skills,
         jobs: JobEngine,
         events: Events,
         open_calls: OpenCalls,
@@ -110,6 +113,7 @@ class Executor:
         turn_seconds: float,
     ) -> None:
         self._graphs = graphs
+        self._skills = skills
         self._jobs = jobs
         self._events = events
         self._open_calls = open_calls
@@ -240,10 +244,11 @@ class Executor:
             "metadata", (), {"run_id": run.run_id, "thread_id": run.thread_id, "attempt": held.claim.attempt}
         )
         payload = await self._input(held, config)
+        context = await self._equipped(held)
         async for part in graph.astream(
             payload,
             config,
-            context=held.context,
+            context=context,
             stream_mode=["values", "updates", "messages", "custom"],
             subgraphs=True,
             version="v2",
@@ -257,6 +262,16 @@ class Executor:
             held.log.append(method, tuple(part["ns"]), data)
             if (retracted := _retracted(method, data)) is not None:
                 held.log.append("messages", tuple(part["ns"]), (RemoveMessage(id=retracted), {}))
+
+    async def _equipped(self, held: Execution) -> RunContext:
+        """The context with the skills of this turn: those in force when the run was accepted, or later ones."""
+        run = held.run
+        skills = (await self._skills.at(run.organization_id, run.skills_generation)).in_force
+        if (trial := run.kwargs.get("trial")) is not None:
+            tried = Skill.model_validate(trial)
+            skills = {**skills, tried.name: tried}
+        agent = run.kwargs.get("agent") or (MAIN if run.graph_id == SUPERVISOR else run.graph_id)
+        return replace(held.context, agent=agent, skills=skills, trial=trial is not None)
 
     async def _input(self, held: Execution, config: RunnableConfig) -> Any:
         """The run's input; None to go on from the checkpoint an earlier attempt of this run reached."""
@@ -310,7 +325,7 @@ class Executor:
         assert held.acting is not None, "a run is executed on somebody's behalf"
         run, claim, waiting = held.run, held.claim, held.log.unstored()
         if not waiting:
-            await write_pending(self._saver.pool, held.acting)
+            await write_pending(self._saver.db, held.acting)
             return
         stored = encode(waiting, final=False)
         await self._events.append(claim.organization_id, run.thread_id, run.run_id, claim.fence, stored, held.acting)

@@ -1,9 +1,9 @@
-"""Assistants of the LangGraph API: one for each graph this server has. They come with the release and can't be changed here."""
+"""Assistants of the LangGraph API: one for each graph of the release, one for each specialist of the organisation's own. They
+can't be changed here: specialists are changed under /v1/skills."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any, get_type_hints
 
 from fastapi import APIRouter, Body, Response
@@ -11,40 +11,13 @@ from langgraph.constants import START
 from pydantic import PydanticUserError, TypeAdapter, create_model
 
 from domain.errors import InvalidInput, NotFound
-from domain.ids import AssistantId, assistant_id
+from server.assistants import Assistant
 from server.deps import CallerDep, StateDep
 from server.render.serialize import dumps
 from server.schemas import AssistantSearch
-from server.states import Graph, Graphs, public_keys
+from server.states import public_keys
 
 router = APIRouter(tags=["assistants"])
-RELEASED = datetime(2026, 11, 1, tzinfo=UTC)
-"""When these assistants came into being: the same on every replica, as their ids are."""
-
-
-def assistant_json(graph_id: str, graph: Graph) -> dict[str, Any]:
-    """An assistant as the API shows it."""
-    return {
-        "assistant_id": assistant_id(graph_id),
-        "graph_id": graph_id,
-        "name": graph_id,
-        "description": None,
-        "config": {},
-        "context": {},
-        "metadata": {"created_by": "system"},
-        "version": 1,
-        "created_at": RELEASED,
-        "updated_at": RELEASED,
-    }
-
-
-def find_assistant(graphs: Graphs, wanted: str) -> tuple[AssistantId, str]:
-    """The assistant by its id or its graph's name, as (assistant id, graph id). Raises NotFound naming those there are."""
-    for graph_id in graphs:
-        known = assistant_id(graph_id)
-        if wanted in (graph_id, known):
-            return known, graph_id
-    raise NotFound("assistant", wanted, available=sorted(graphs))
 
 
 def json_response(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -70,7 +43,7 @@ async def search_assistants(
 ) -> Response:
     """The assistants that fit: by graph, a part of the name, or metadata they contain."""
     asked = body or AssistantSearch()
-    rows = _matching(state.graphs, asked)
+    rows = _matching(await state.assistants.all(caller.organization_id), asked)
     key = asked.sort_by or "created_at"
     rows.sort(key=lambda row: row[key], reverse=(asked.sort_order or "desc") == "desc")
     page = rows[asked.offset : asked.offset + asked.limit]
@@ -83,12 +56,12 @@ async def count_assistants(
     state: StateDep, caller: CallerDep, body: Annotated[AssistantSearch | None, Body()] = None
 ) -> Response:
     """How many assistants fit."""
-    return json_response(len(_matching(state.graphs, body or AssistantSearch())))
+    return json_response(len(_matching(await state.assistants.all(caller.organization_id), body or AssistantSearch())))
 
 
-def _matching(graphs: Graphs, asked: AssistantSearch) -> list[dict[str, Any]]:
+def _matching(assistants: Iterable[Assistant], asked: AssistantSearch) -> list[dict[str, Any]]:
     wanted = (asked.metadata or {}).items()
-    rows = [assistant_json(graph_id, graph) for graph_id, graph in graphs.items()]
+    rows = [assistant.as_json() for assistant in assistants]
     return [
         row
         for row in rows
@@ -101,21 +74,19 @@ def _matching(graphs: Graphs, asked: AssistantSearch) -> list[dict[str, Any]]:
 @router.get("/assistants/{assistant_id}")
 async def get_assistant(state: StateDep, caller: CallerDep, assistant_id: str) -> Response:
     """One assistant, by its id or its graph's name."""
-    _, graph_id = find_assistant(state.graphs, assistant_id)
-    return json_response(assistant_json(graph_id, state.graphs[graph_id]))
+    return json_response((await state.assistants.find(caller.organization_id, assistant_id)).as_json())
 
 
 @router.post("/assistants/{assistant_id}/versions")
 async def assistant_versions(state: StateDep, caller: CallerDep, assistant_id: str) -> Response:
-    """The versions of an assistant: there is one."""
-    _, graph_id = find_assistant(state.graphs, assistant_id)
-    return json_response([assistant_json(graph_id, state.graphs[graph_id])])
+    """The versions of an assistant: the one there is to run. Those of a specialist are under /v1/skills."""
+    return json_response([(await state.assistants.find(caller.organization_id, assistant_id)).as_json()])
 
 
 @router.get("/assistants/{assistant_id}/graph")
 async def assistant_graph(state: StateDep, caller: CallerDep, assistant_id: str, xray: str = "false") -> Response:
     """The graph as `{nodes, edges}`. `xray`: true opens all subgraphs, a number that many levels of them."""
-    _, graph_id = find_assistant(state.graphs, assistant_id)
+    graph_id = (await state.assistants.find(caller.organization_id, assistant_id)).graph_id
     drawable = (await state.graphs[graph_id].aget_graph(xray=_depth(xray))).to_json()
     for node in drawable.get("nodes", []):
         if isinstance(node.get("data"), dict):
@@ -135,7 +106,7 @@ def _depth(xray: str) -> bool | int:
 @router.get("/assistants/{assistant_id}/schemas")
 async def assistant_schemas(state: StateDep, caller: CallerDep, assistant_id: str) -> Response:
     """JSON Schemas of the graph's input, output, state, configuration and context."""
-    _, graph_id = find_assistant(state.graphs, assistant_id)
+    graph_id = (await state.assistants.find(caller.organization_id, assistant_id)).graph_id
     return json_response({"graph_id": graph_id, **_schemas(state.graphs[graph_id])})
 
 
@@ -145,7 +116,7 @@ async def assistant_subgraphs(
     state: StateDep, caller: CallerDep, assistant_id: str, namespace: str | None = None, recurse: bool = False
 ) -> Response:
     """Schemas of the subgraphs by namespace; with `recurse` of theirs, too."""
-    _, graph_id = find_assistant(state.graphs, assistant_id)
+    graph_id = (await state.assistants.find(caller.organization_id, assistant_id)).graph_id
     found = state.graphs[graph_id].aget_subgraphs(namespace=namespace, recurse=recurse)
     shown = {name: {"graph_id": name, **_schemas(graph)} async for name, graph in found}
     if namespace is not None and not shown:

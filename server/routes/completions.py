@@ -74,15 +74,18 @@ _BODY: dict[str, Any] = {
 async def chat_completions(request: Request, state: StateDep, caller: CallerDep) -> Response:
     """OpenAI's chat completions, streamed or not, by an agent or a model."""
     asked = read_completion(await request.body(), request.headers.get("content-type", ""))
-    if asked.model in state.graphs:
+    if state.assistants.is_released(asked.model):
         return await _ask_agent(request, state, caller, asked)
     tokens = asked.prompt_tokens()
     try:
         route = await route_completion(state, caller, asked, tokens)
     except UnknownModel as unknown:
-        raise with_agents(unknown, list(state.graphs)) from None
+        agents = [one.name for one in await state.assistants.all(caller.organization_id)]
+        if asked.model in agents:
+            return await _ask_agent(request, state, caller, asked)
+        raise with_agents(unknown, agents) from None
     call = GatewayCall(state, caller, asked, route, tokens)
-    feed: Feed[Chunk | Retraction] = Feed(call.pieces())
+    feed: Feed[Chunk | Retraction] = Feed(call.pieces(), seconds=state.settings.limits.turn_seconds)
     answer = ModelAnswer(call.call_id)
     if asked.stream:
         return await _streamed(request, feed, _model_events(feed, call, answer, asked), lambda: _headers(call, asked))
@@ -146,7 +149,8 @@ async def _collected(feed: Feed[Chunk | Retraction], call: GatewayCall, answer: 
 
 async def _ask_agent(request: Request, state: AppState, caller: Identity, asked: CompletionRequest) -> Response:
     body, ignored = agent_run(asked)
-    accepted = run_request(state.graphs, body, max_message_chars=state.settings.max_message_chars)
+    assistant = await state.assistants.find(caller.organization_id, asked.model)
+    accepted = run_request(state.graphs, assistant, body, max_message_chars=state.settings.max_message_chars)
     await state.rates.admit(caller.organization_id, caller.user_id, None)
     run = await state.engine.submit(
         caller,

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable
-from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from domain.errors import ConsiliumError, InvalidInput, QuotaExceeded
+from domain.errors import InvalidInput
 from domain.identity import Identity
 from domain.policy import ModelPolicy
 from domain.skills import RunMode
@@ -19,8 +16,8 @@ from domain.trace import current_trace_id
 from nodes.runtime import RunContext
 from providers.json_schema import check_schema
 from providers.sampling import Sampling
+from server.answers import failed_answer, unless_gone
 from server.deps import AppState, CallerDep, StateDep
-from server.errors import FAULT, error_response
 from server.messages import canonical_messages, revive
 from server.one_shot import Generated, RunFailed, by_agent, by_model
 from server.render.serialize import dumps
@@ -59,9 +56,9 @@ async def generate(request: Request, state: StateDep, caller: CallerDep, body: G
         else _by_model(state, caller, body, messages, seconds)
     )
     try:
-        generated = await _unless_gone(request, work)
+        generated = await unless_gone(request, work)
     except RunFailed as failed:
-        return _failed(failed)
+        return failed_answer(failed)
     if generated is None:
         return Response(status_code=499)  # nobody reads it
     latency_ms = round((time.perf_counter() - began) * 1000)
@@ -117,35 +114,8 @@ async def _by_agent(
     wishes = body.model_dump(include={*ModelPolicy.model_fields, "mode", "response_schema"}, exclude_defaults=True)
     assert body.agent is not None, "asked for"
     asked = RunCreate(assistant_id=body.agent, input={"messages": messages}, context=wishes)
-    request = run_request(state.graphs, asked, max_message_chars=state.settings.max_message_chars)
+    assistant = await state.assistants.find(caller.organization_id, body.agent)
+    request = run_request(state.graphs, assistant, asked, max_message_chars=state.settings.max_message_chars)
     return await by_agent(
         state.engine, state.model_calls, caller, request, seconds=seconds, trace_id=current_trace_id()
     )
-
-
-async def _unless_gone(request: Request, work: Awaitable[T]) -> T | None:
-    """The work's result; None, and the work cancelled, where the client went away first."""
-
-    async def gone() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone())
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return await working if working.done() else None
-    finally:
-        leaving.cancel()
-        working.cancel()
-        await asyncio.gather(leaving, working, return_exceptions=True)
-
-
-def _failed(failed: RunFailed) -> Response:
-    """A run's error with the status it would have had here."""
-    details = failed.data.get("details") or {}
-    headers = {}
-    if failed.code == QuotaExceeded.code and "resets_at" in details:
-        left = datetime.fromisoformat(details["resets_at"]) - datetime.now(UTC)
-        headers["Retry-After"] = str(max(1, int(left.total_seconds()) + 1))
-    message = FAULT if failed.code == ConsiliumError.code else str(failed.data.get("message"))
-    return error_response(failed.status, failed.code, message, current_trace_id(), details, headers)

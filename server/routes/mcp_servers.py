@@ -56,7 +56,10 @@ class ServerChange(BaseModel):
     only: list[Annotated[str, Field(min_length=1, max_length=500)]] | None = Field(
         None, max_length=500, description="The wanted tools by the server's names; null is all."
     )
-    on_premises: bool = Field(False, description="Whether conversations with local_only documents may call it.")
+    on_premises: bool = Field(
+        False,
+        description="Whether conversations with local_only documents may call it; only in a network the operator allowed.",
+    )
     enabled: bool = True
     connect_seconds: float | None = Field(None, gt=0, le=120)
     call_seconds: float | None = Field(None, gt=0, le=3600)
@@ -146,7 +149,7 @@ async def add_server(state: StateDep, caller: AdminDep, body: NewServer) -> Serv
         created_by=caller.user_id,
         **body.model_dump(),
     )
-    _check(state, server)
+    await _check(state, server)
     await state.mcp_servers.add(server)
     return await _refreshed(state, server)
 
@@ -162,7 +165,7 @@ async def change_server(state: StateDep, caller: AdminDep, server_id: str, body:
     """Change a server, switch it off or on. At another address it is another server: what it lists there is approved anew."""
     server = await _own(state, caller, server_id)
     changed = McpServer.model_validate(server.model_dump() | body.model_dump(exclude_unset=True))
-    _check(state, changed)
+    await _check(state, changed)
     other_place = (changed.url, changed.transport) != (server.url, server.transport)
     await state.mcp_servers.update(changed, other_place=other_place)
     state.services.mcp.forget(caller.organization_id, server_id)
@@ -206,12 +209,12 @@ async def _own(state: AppState, caller: Identity, server_id: str) -> McpServer:
 
 
 async def _refreshed(state: AppState, server: McpServer) -> ServerView:
-    if server.enabled:
+    if server.enabled and server.not_configured is None:
         await state.services.mcp.refresh(server)
     return _view(await state.services.mcp.overview(server.organization_id, server.server_id))
 
 
-def _check(state: AppState, server: McpServer) -> None:
+async def _check(state: AppState, server: McpServer) -> None:
     """Raises InvalidInput for an address that can't be one or will be refused, headers that can't be sent, unknown agents."""
     try:
         url = httpx.URL(server.url or "")
@@ -222,19 +225,20 @@ def _check(state: AppState, server: McpServer) -> None:
         raise InvalidInput("url", "must be an address with http:// or https://")
     if url.userinfo:
         raise InvalidInput("url", "must not hold a password; give it in `headers`")
-    if state.services.mcp.addresses.refused_literal(url.host):
-        raise InvalidInput(
-            "url",
-            "is a private or loopback address; the operator can allow its network with CONSILIUM_MCP_ALLOWED_NETWORKS",
+    if state.services.mcp.addresses(server).refused_literal(url.host):
+        where = (
+            "is in no network that the operator allowed" if server.on_premises else "is a private or loopback address"
         )
+        raise InvalidInput("url", f"{where}; the operator can allow its network with CONSILIUM_MCP_ALLOWED_NETWORKS")
     for name, value in server.headers.items():
         if not _HEADER.fullmatch(name) or _OURS.fullmatch(name):
             raise InvalidInput("headers", f"'{name[:60]}' can't be set")
         if len(value) > 8000 or not value.isascii() or not value.isprintable():
             raise InvalidInput("headers", f"the value of {name} must be printable ASCII, at most 8000 characters")
-    unknown = [name for name in server.agents if name != EVERY_AGENT and name not in state.skills]
+    agents = (await state.skills.read(server.organization_id)).records
+    unknown = [name for name in server.agents if name != EVERY_AGENT and name not in agents]
     if unknown:
-        raise InvalidInput("agents", f"there is no agent '{unknown[0]}'", available=sorted(state.skills))
+        raise InvalidInput("agents", f"there is no agent '{unknown[0]}'", available=sorted(agents))
 
 
 def _view(overview: Overview) -> ServerView:

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from domain.errors import UnknownModel
+from domain.identity import Identity
 from server.deps import AppState, CallerDep, StateDep
 from server.gateway import AUTO
 from server.render.serialize import dumps
@@ -19,13 +20,13 @@ _OURS = "consilium"
 @router.get("")
 async def models(state: StateDep, caller: CallerDep) -> Response:
     """What `model` may be in chat completions and, where `capabilities.embeddings`, in embeddings."""
-    return _json({"object": "list", "data": list(_entries(state))})
+    return _json({"object": "list", "data": await _entries(state, caller)})
 
 
 @router.get("/{model:path}")
 async def model(state: StateDep, caller: CallerDep, model: str) -> Response:
     """One of them, by its name or an alias."""
-    entries = list(_entries(state))
+    entries = await _entries(state, caller)
     found = next((entry for entry in entries if model == entry["id"] or model in entry.get("aliases", ())), None)
     if found is None:
         available = [entry["id"] for entry in entries]
@@ -35,9 +36,16 @@ async def model(state: StateDep, caller: CallerDep, model: str) -> Response:
     return _json({**found, "id": model})
 
 
-def _entries(state: AppState) -> Iterator[dict[str, Any]]:
-    for name in (*state.graphs, AUTO):
-        yield _entry(name, _OURS, kind="agent" if name in state.graphs else "router")
+async def _entries(state: AppState, caller: Identity) -> list[dict[str, Any]]:
+    agents = await state.assistants.all(caller.organization_id)
+    return [
+        *(_entry(agent.name, _OURS, kind="agent") for agent in agents),
+        _entry(AUTO, _OURS, kind="router"),
+        *_models(state),
+    ]
+
+
+def _models(state: AppState) -> Iterator[dict[str, Any]]:
     for row in state.services.providers.matrix():
         if row["usable"]:
             for spec in row["models"]:

@@ -14,12 +14,14 @@ from domain.identity import Identity
 from domain.quota import EVERY_USER, Exhaustion, Scope, model_subject
 from server.deps import AppState, CallerDep, StateDep, require
 from server.render.serialize import dumps
-from storage.quota import LimitChange, QuotaState, SubjectState
+from storage.quota import LimitChange, LimitState
 from storage.rate import SCOPES, RateChange
 
 router = APIRouter(prefix="/v1/quotas", tags=["quotas"])
 AdminDep = Annotated[Identity, Depends(require("admin"))]
 MAX_TOKENS = 10**15
+MAX_USER_ID = 200
+_NEEDED = {"user": f"a user's id or '{EVERY_USER}'", "model": "'provider/model'"}
 Tokens = Annotated[int, Field(ge=0, le=MAX_TOKENS, strict=True)]
 PerMinute = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 
@@ -93,26 +95,13 @@ async def _quotas(state: AppState, caller: Identity) -> Response:
         "day": today.day,
         "resets_at": today.resets_at,
         "on_exhausted": today.on_exhausted,
-        "limits": [_organization(today), *(_subject(one) for one in subjects)],
+        "limits": [_shown(state) for state in (today, *subjects)],
         "rates": rates,
     }
     return Response(dumps(content), media_type="application/json")
 
 
-def _organization(today: QuotaState) -> dict[str, Any]:
-    return {
-        "scope": "organization",
-        "subject": None,
-        "daily_tokens": today.limit,
-        "source": "own" if today.own else "default",
-        "used": today.used,
-        "reserved": today.reserved,
-        "remaining": today.remaining,
-        "resets_at": today.resets_at,
-    }
-
-
-def _subject(state: SubjectState) -> dict[str, Any]:
+def _shown(state: LimitState) -> dict[str, Any]:
     return {
         "scope": state.scope,
         "subject": state.subject,
@@ -149,13 +138,12 @@ def _subject_of(state: AppState, limit: Limit, field: str) -> str:
             raise InvalidInput(field, "the organisation is the caller's own; leave it out")
         return ""
     if limit.subject is None:
-        what = f"a user's id or '{EVERY_USER}'" if limit.scope == "user" else "'provider/model'"
-        raise InvalidInput(field, f"is needed: {what}")
-    if limit.scope == "user":
-        if len(limit.subject) > 200:
-            raise InvalidInput(field, "a user's id has at most 200 characters")
-        return limit.subject
-    return _model(state.services.catalogue, limit.subject, field)
+        raise InvalidInput(field, f"is needed: {_NEEDED[limit.scope]}")
+    if limit.scope == "model":
+        return _model(state.services.catalogue, limit.subject, field)
+    if len(limit.subject) > MAX_USER_ID:
+        raise InvalidInput(field, f"a user's id has at most {MAX_USER_ID} characters")
+    return limit.subject
 
 
 def _model(catalogue: Catalogue, name: str, field: str) -> str:

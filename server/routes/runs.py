@@ -207,7 +207,8 @@ async def join_run_stream(
 async def _submit(state: AppState, caller: Identity, thread_id: str | None, body: RunCreate, key: str | None) -> Run:
     """Accept a run. Without a thread it gets one of its own, which goes away with it unless it is to be kept."""
     seed = f"{caller.organization_id}\n{caller.user_id}\n{key}" if key is not None else None
-    asked = run_request(state.graphs, body, max_message_chars=state.settings.max_message_chars, seed=seed)
+    assistant = await state.assistants.find(caller.organization_id, body.assistant_id)
+    asked = run_request(state.graphs, assistant, body, max_message_chars=state.settings.max_message_chars, seed=seed)
     if thread_id is None:
         if asked.command is not None and "resume" in asked.command:
             raise InvalidInput("command.resume", "needs a thread: send it to /threads/{thread_id}/runs")

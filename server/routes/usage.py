@@ -78,7 +78,16 @@ async def usage(
         totals.add(row, state.services.catalogue)
     today = await state.quota.today(caller.organization_id)
     content = {
-        "today": {**asdict(today), "remaining": today.remaining},
+        "today": {
+            "day": today.day,
+            "limit": today.limit,
+            "own": today.source == "own",
+            "used": today.used,
+            "reserved": today.reserved,
+            "remaining": today.remaining,
+            "resets_at": today.resets_at,
+            "on_exhausted": today.on_exhausted,
+        },
         "days": days,
         "group_by": groups,
         "usage": grouped,

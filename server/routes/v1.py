@@ -9,6 +9,7 @@ from fastapi import APIRouter, Response
 from langchain_core.runnables import RunnableConfig
 
 from domain.errors import Conflict, NotFound
+from graphs.build import SUPERVISOR
 from server.deps import CallerDep, StateDep
 from server.render.serialize import dumps, thread_json
 from storage.saver import acting_for, checkpoint_thread
@@ -24,18 +25,24 @@ def _json(value: Any) -> Response:
 @router.get("/tools")
 async def tools(state: StateDep, caller: CallerDep) -> Response:
     """The tools of the caller's agents with their JSON Schemas, and why one is unavailable. `server` is the MCP server a tool is of,
-    null for our own."""
-    allowed = {name: skill.tools for name, skill in state.skills.items()}
+    null for our own; `mcp_servers` tells how each of these does."""
+    skills = (await state.skills.read(caller.organization_id)).in_force
+    allowed = {name: skill.tools for name, skill in skills.items()}
     rows = [{**row, "server": None} for row in state.services.tools.describe(allowed)]
-    found = await state.services.mcp.all_tools(caller.organization_id, state.skills)
+    found = await state.services.mcp.all_tools(caller.organization_id, skills)
     rows += [{**describe(tool, agents), "server": tool.server.name} for tool, agents in found]
-    return _json({"tools": rows})
+    servers = [
+        {"name": one.server.name, "state": one.state, "reason": one.reason.model_dump() if one.reason else None}
+        for one in await state.services.mcp.overviews(caller.organization_id)
+    ]
+    return _json({"tools": rows, "mcp_servers": servers})
 
 
 @router.get("/agents")
 async def agents(state: StateDep, caller: CallerDep) -> Response:
     """The agents: what people call them, when the supervisor hands over, what they may use."""
-    shown = [skill.model_dump(mode="json", exclude={"prompt"}) for skill in state.skills.values()]
+    skills = (await state.skills.read(caller.organization_id)).in_force
+    shown = [skill.model_dump(mode="json", exclude={"prompt"}) for skill in skills.values()]
     return _json({"agents": shown})
 
 
@@ -91,7 +98,7 @@ async def return_to_parent(state: StateDep, caller: CallerDep, thread_id: str) -
         "configurable": {"thread_id": checkpoint_thread(caller.organization_id, thread.thread_id)}
     }
     with acting_for(caller.organization_id):
-        await state.graphs["supervisor"].aupdate_state(config, {"active_child": None}, as_node="finish")
+        await state.graphs[SUPERVISOR].aupdate_state(config, {"active_child": None}, as_node="finish")
     for child in active:
         await state.children.set_status(caller.organization_id, child.thread_id, "completed")
     return _json({"returned_from": [child.thread_id for child in active]})

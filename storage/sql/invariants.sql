@@ -1,4 +1,4 @@
--- What must hold (docs/reliability.md). Every query yields the violations: one row each, `subject` and `problem`; none where it holds.
+-- What must hold. Every query yields the violations: one row each, `subject` and `problem`; none where it holds.
 -- Asked as the owner of the database, who sees all organisations.
 
 -- name: i1_runs_are_accounted_for
@@ -21,6 +21,32 @@ SELECT thread_id::text AS subject, 'after seq ' || before || ' comes ' || seq_fi
 FROM (SELECT thread_id, seq_first,
              coalesce(lag(seq_last) OVER (PARTITION BY thread_id ORDER BY seq_first), 0) AS before FROM run_events) e
 WHERE seq_first <> before + 1;
+
+-- name: i3_one_tool_message
+-- Every tool call a model made has exactly one tool message in its conversation, as the log tells it: none has two, and none is
+-- without where its run ended well.
+WITH told AS (
+    SELECT e.run_id, e.thread_id, event->'ns' AS ns, message
+    FROM run_events e
+    CROSS JOIN LATERAL jsonb_array_elements(e.events) event
+    CROSS JOIN LATERAL jsonb_path_query(event, 'lax $.data.*.messages[*]') message
+    WHERE event->>'method' = 'updates'
+), answers AS (
+    SELECT thread_id, ns, message->>'tool_call_id' AS id, count(DISTINCT message->>'id') AS messages
+    FROM told WHERE message->>'type' = 'tool' GROUP BY 1, 2, 3
+), calls AS (
+    SELECT DISTINCT t.run_id, t.thread_id, t.ns, call->>'id' AS id
+    FROM told t CROSS JOIN LATERAL jsonb_array_elements(t.message->'tool_calls') call WHERE t.message->>'type' = 'ai'
+)
+SELECT r.run_id || ' ' || c.id AS subject, coalesce(a.messages, 0) || ' tool messages' AS problem
+FROM calls c JOIN runs r USING (run_id) LEFT JOIN answers a ON (a.thread_id, a.ns, a.id) = (c.thread_id, c.ns, c.id)
+WHERE a.messages > 1 OR (a.messages IS NULL AND r.status = 'success');
+
+-- name: i3_no_call_is_left_open
+-- The record of every tool call of a run that is over says how it ended.
+SELECT c.run_id || ' ' || c.tool_call_id AS subject, 'status ' || c.status || ', run ' || r.status AS problem
+FROM tool_calls c JOIN runs r USING (run_id)
+WHERE r.status NOT IN ('pending', 'running') AND (c.status IN ('pending', 'running') OR c.result IS NULL);
 
 -- name: i4_reserved_is_what_is_reserved
 -- A day's reserved tokens are the sum of its open reservations.
@@ -87,6 +113,29 @@ FROM runs r JOIN threads t USING (thread_id) WHERE r.organization_id <> t.organi
 UNION ALL
 SELECT c.thread_id, 'checkpoints without their thread' FROM (SELECT DISTINCT thread_id FROM checkpoints) c
 WHERE NOT EXISTS (SELECT FROM threads t WHERE c.thread_id = t.organization_id || ':' || t.thread_id);
+
+-- name: i7_holders_in_their_turn
+-- Each holder of a run announces itself in the log with its attempt: their numbers rise, up to the last that was given out. One out
+-- of its turn has written after it had lost the run.
+SELECT run_id::text AS subject, 'attempt ' || attempt || ' wrote after attempt ' || before || ', given out are ' || given AS problem
+FROM (
+    SELECT e.run_id, (event #>> '{data,attempt}')::int AS attempt, r.attempt AS given,
+           coalesce(lag((event #>> '{data,attempt}')::int) OVER (PARTITION BY e.run_id ORDER BY e.seq_first, place), 0) AS before
+    FROM run_events e JOIN runs r USING (run_id)
+    CROSS JOIN LATERAL jsonb_array_elements(e.events) WITH ORDINALITY AS one (event, place)
+    WHERE event->>'method' = 'metadata'
+) holders
+WHERE attempt <= before OR attempt > given;
+
+-- name: i7_nothing_after_the_end
+-- Nothing of a run is written once it is over: then nobody holds it.
+SELECT e.run_id::text AS subject, 'events from seq ' || e.seq_first || ' on, the end was at ' || ended.seq_last AS problem
+FROM run_events e JOIN run_events ended ON ended.run_id = e.run_id AND ended.terminal
+WHERE e.seq_first > ended.seq_last
+UNION ALL
+SELECT c.run_id || ' ' || c.tool_call_id, 'written at ' || greatest(c.created_at, c.finished_at) || ', over at ' || r.finished_at
+FROM tool_calls c JOIN runs r USING (run_id)
+WHERE greatest(c.created_at, c.finished_at) > r.finished_at;
 
 -- name: i8_blobs_resolve
 -- Every channel version of each head is there: inline in the checkpoint, as a blob, or to be replayed from writes.

@@ -87,7 +87,7 @@ WITH today AS (
     WHERE NOT EXISTS (SELECT FROM quota_limits WHERE organization_id = %(organization_id)s AND scope = 'user'
                       AND subject = %(user_id)s)
 )
-SELECT s.scope, s.subject, s.daily_tokens, s.source, today.day, (today.day + 1)::timestamp AT TIME ZONE 'UTC' AS resets_at,
+SELECT s.scope, s.subject, s.daily_tokens, s.source, (today.day + 1)::timestamp AT TIME ZONE 'UTC' AS resets_at,
        CASE WHEN s.subject = '*' THEN NULL ELSE coalesce(d.used, l.used, 0) END AS used,
        CASE WHEN s.subject = '*' THEN NULL ELSE coalesce(d.reserved, l.reserved, 0) END AS reserved
 FROM shown s CROSS JOIN today

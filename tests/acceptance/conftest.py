@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from storage.invariants import violations
 from tests.serving import Served, serve, settings_for
 from tests.upstream.server import Upstream
 
@@ -43,3 +44,12 @@ def serving(owner_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             yield served
 
     return start
+
+
+@pytest.fixture(autouse=True)
+def sound(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever the test did to it, the database holds what it must hold."""
+    dsn = request.getfixturevalue("owner_dsn") if "owner_dsn" in request.fixturenames else None
+    yield
+    if dsn is not None:
+        assert violations(dsn) == []

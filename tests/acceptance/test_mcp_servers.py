@@ -84,7 +84,7 @@ async def test_an_agent_calls_a_tool_of_a_server_that_was_just_added(serving: Se
             assert "a-secret-of-theirs" not in json.dumps([added, values, tools, upstream.requests])
             # another organisation has none of it
             async with server.http("globex") as http:
-                assert (await http.get("/v1/mcp/servers")).json() == {"servers": []}
+                assert "office" not in (await http.get("/v1/mcp/servers")).text
                 others = {tool["name"] for tool in (await http.get("/v1/tools")).json()["tools"]}
             assert "office__stock" not in others
 

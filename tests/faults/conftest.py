@@ -22,6 +22,7 @@ from providers.registry import Providers
 from retrieval.analyse import analyse
 from storage.breakers import BreakerStore
 from storage.database import Database
+from storage.invariants import violations
 from storage.model_calls import ModelCalls
 from storage.quota import QuotaLedger
 from tests.serving import Served, serve, settings_for
@@ -58,7 +59,8 @@ providers:
     defaults: {{tools: true}}
     timeouts: {timeouts}
 """
-IMPATIENT = "{connect: 2, first_token: 2, between_tokens: 1.2, total: 10}"
+IMPATIENT = "{connect: 20, first_token: 4, between_tokens: 1.2, total: 15}"
+"""A connection is had in time also where the machine is busy: then every attempt is a request that its provider got."""
 Serving = Callable[..., AbstractAsyncContextManager[Served]]
 Calling = Callable[[dict[str, str], Admission], tuple[Caller, Providers]]
 
@@ -154,3 +156,12 @@ async def calling(db: Database) -> AsyncIterator[Calling]:
     yield make
     for providers in made:
         await providers.aclose()
+
+
+@pytest.fixture(autouse=True)
+def sound(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever the test did to it, the database holds what it must hold."""
+    dsn = request.getfixturevalue("owner_dsn") if "owner_dsn" in request.fixturenames else None
+    yield
+    if dsn is not None:
+        assert violations(dsn) == []

@@ -32,9 +32,9 @@ KINDS = ["plain", "plain", "note", "delegate", "search", "plain"]
 MARK = re.compile(r"\[turn (\d+) (\w+)]")
 ANYTIME: list[Fault] = [
     "rate_limit", "server_error", "reset", "html", "cut", "half_chunk", "error_midway", "reset_midway", "stall",
-    "keepalives", "bad_json", "eof",
+    "keepalives", "bad_json", "eof", "silent",
 ]  # fmt: skip
-QUICK: list[Fault] = [fault for fault in ANYTIME if fault not in ("stall", "keepalives")]
+QUICK: list[Fault] = [fault for fault in ANYTIME if fault not in ("stall", "keepalives", "silent")]
 """Twice as often as those that take their time."""
 IN_CALLS: dict[str, list[Fault]] = {
     "openai": ["eof_in_arguments", "length_in_arguments", "empty_id"],
@@ -273,7 +273,8 @@ def check_tools(owner_dsn: str) -> None:
 
 
 def check_ledger(owner_dsn: str, three: dict[str, Upstream]) -> None:
-    """The ledger is the providers' own count: exact where they told it, estimated and marked so where they were cut off."""
+    """The ledger is the providers' own count: exact where they told it, estimated and marked so where they were cut off, be it
+    before the first word; nothing where they refused."""
     entries = rows(owner_dsn, "SELECT provider, status, prompt, completion, source FROM usage_ledger")
     assert {entry["status"] for entry in entries} <= {"committed", "released"}
     for name, upstream in three.items():

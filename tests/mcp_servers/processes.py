@@ -59,7 +59,7 @@ async def started(program: Path, *arguments: str, path: str = "/mcp") -> AsyncIt
         sys.executable, str(program), *arguments, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    line = await asyncio.wait_for(process.stdout.readline(), 30)
+    line = await asyncio.wait_for(process.stdout.readline(), 120)
     running = McpProcess(process, int(line), path)
     try:
         yield running

@@ -44,6 +44,7 @@ def test_a_success_between_them_begins_the_count_anew() -> None:
 def test_the_provider_may_ask_for_a_longer_rest_than_ours() -> None:
     assert opened(retry_after=45).retry_at == later(45)
     assert opened(retry_after=2).retry_at == later(10)
+    assert opened(retry_after=1e9).retry_at == later(POLICY.longest_rest_seconds), "but not for ever"
 
 
 def test_before_its_time_nobody_probes_and_then_one_does() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,8 +19,9 @@ from domain.catalogue import Timeouts
 from domain.errors import ProviderError, ProviderProtocolError, ProviderUnavailable
 from providers.meter import Meter
 from providers.wire.anthropic import AnthropicDialect
+from providers.wire.dialect import Dialect
 from providers.wire.framing import Frames, Lines, ServerSentEvents
-from providers.wire.guard import Dialect, guarded
+from providers.wire.guard import guarded, headed
 from providers.wire.ollama import OllamaDialect
 from providers.wire.openai import OpenAIDialect
 from tests.upstream.reply import Call, Reply
@@ -71,7 +73,7 @@ def parts(wire: str, meter: Meter) -> tuple[Frames, Dialect[Any]]:
     if wire == "openai":
         return ServerSentEvents(), OpenAIDialect("p", "m", TOOLS, meter)
     if wire == "ollama":
-        return Lines(), OllamaDialect("p", TOOLS, meter)
+        return Lines(), OllamaDialect("p", "m", TOOLS, meter)
     return ServerSentEvents(), AnthropicDialect("p", "m", TOOLS, meter)
 
 
@@ -282,3 +284,16 @@ async def test_silence_and_keepalives_are_a_stall(wire: str, keepalives: bool) -
             async for _ in guarded(provider(), frames, dialect, hurried):
                 pass
     assert stalled.value.details["reason"] == "stalled"
+
+
+async def test_a_process_that_was_busy_does_not_blame_the_provider() -> None:
+    """The head of the response came while nobody could read it."""
+    answered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def response() -> str:
+        asyncio.get_running_loop().call_soon(time.sleep, 0.4)  # the loop is blocked beyond the deadline
+        asyncio.get_running_loop().call_later(0.41, answered.set_result, "the head")
+        return await answered
+
+    hurried = Timeouts(connect=1, first_token=0.1, between_tokens=1, total=30)
+    assert await headed(response(), "p", hurried) == "the head"

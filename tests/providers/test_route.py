@@ -15,7 +15,7 @@ from domain.errors import NoProvider
 from domain.policy import ModelPolicy
 from providers.access import resolve
 from providers.choose import choose
-from providers.route import Choice, ProviderState, Reason, Route, RouteRequest, Snapshot, request_of
+from providers.route import Choice, ProviderState, Reason, Route, RouteRequest, Score, Snapshot, request_of
 
 CATALOGUE = load_catalogue(Path(__file__).parents[2] / "config/providers.yaml")
 ALL_KEYS = {
@@ -200,7 +200,9 @@ def check_route(request_: RouteRequest, state: Snapshot, route: Route) -> None:
         assert route.candidates[0].reason == "request"
     if request_.local_only or request_.tainted:
         assert all(candidate.location != "cloud" for candidate in route.candidates)
-    assert [c.score for c in route.candidates] == sorted(c.score for c in route.candidates)
+    orders = [tuple((c.score or {}).values()) for c in route.candidates]
+    assert orders == sorted(orders)
+    assert all(list(c.score or ()) == list(Score.__annotations__) for c in route.candidates)
     assert [c.reason for c in route.candidates].count("last_resort") <= 1
     if "last_resort" in {c.reason for c in route.candidates}:
         assert route.candidates[-1].reason == "last_resort"

@@ -187,15 +187,15 @@ def spelt_otherwise(token: str) -> str:
 def borrowed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The trace ids of requests that took a database connection. The run engine's own polling has none."""
     seen: list[str] = []
-    original = AsyncConnectionPool.connection
+    original = AsyncConnectionPool.getconn
 
-    def connection(self: Any, *args: Any, **kwargs: Any) -> Any:
+    async def getconn(self: Any, *args: Any, **kwargs: Any) -> Any:
         trace_id = structlog.contextvars.get_contextvars().get("trace_id")
         if trace_id is not None:
             seen.append(trace_id)
-        return original(self, *args, **kwargs)
+        return await original(self, *args, **kwargs)
 
-    monkeypatch.setattr(AsyncConnectionPool, "connection", connection)
+    monkeypatch.setattr(AsyncConnectionPool, "getconn", getconn)
     return seen
 
 

@@ -94,6 +94,7 @@ async def test_what_is_missing_is_named(server: Served, method: str, path: str, 
 
 WRONG: list[Any] = [5, -1, 0.5, "x", "\x00", "\ud800", "", True, None, [], ["x"], [None], {}, {"x": 1}, [[{}]]]
 """Values of every JSON type; most of them are wrong for any field."""
+SKILL = {"title": {"en": "Taxes", "ru": "Налоги"}, "description": "Taxes.", "prompt": "You know about taxes."}
 VALID: dict[str, dict[str, Any]] = {
     "/runs/wait": RUN,
     "/v1/notes": {"text": "Our fiscal year starts in April."},
@@ -108,6 +109,9 @@ VALID: dict[str, dict[str, Any]] = {
     "/internal/llm/generate": {"prompt": "hello"},
     "/v1/mcp/servers": {"name": "crm", "url": "https://mcp.invalid/mcp", "enabled": False},
     "/v1/mcp/servers/{server_id}": {"enabled": False},
+    "/v1/skills": {"name": "tax_agent", "definition": SKILL},
+    "/v1/skills/{name}": {"version": 0, "definition": SKILL},
+    "/v1/skills/{name}/test": {"question": "hello"},
     "/runs/cancel": {"thread_id": new_id(), "run_ids": [new_id()]},
 }
 """What a body must have beside the field that is tried."""
@@ -135,7 +139,13 @@ async def test_any_value_of_any_field_is_taken_or_refused_by_name(server: Served
         note_id = (await http.post("/v1/notes", json={"text": "A note."})).json()["note_id"]
         document_id = await server.upload("a.txt", "A document.")
         server_id = (await http.post("/v1/mcp/servers", json=VALID["/v1/mcp/servers"])).json()["server_id"]
-        ids = {"thread_id": thread_id, "note_id": note_id, "document_id": document_id, "server_id": server_id}
+        ids = {
+            "thread_id": thread_id,
+            "note_id": note_id,
+            "document_id": document_id,
+            "server_id": server_id,
+            "name": "legal_agent",
+        }
         tried = 0
         for method, path, fields in bodies((await http.get("/openapi.json")).json()):
             for field in fields:
@@ -336,7 +346,7 @@ async def test_any_characters_in_a_query_are_taken_or_refused_by_name(server: Se
         document_id = await server.upload("report.md", REPORT)
         thread_id = await new_thread(http, ran=True)
         run_id = (await http.get(f"/threads/{thread_id}/runs")).json()[0]["run_id"]
-        ids = {"thread_id": thread_id, "run_id": run_id, "document_id": document_id, "version": "1"}
+        ids = {"thread_id": thread_id, "run_id": run_id, "document_id": document_id, "version": "1", "name": "main"}
         known = {**ids, "assistant_id": "supervisor", "namespace": "legal_agent", "checkpoint_id": "x"}
         tried = 0
         for path, operations in (await http.get("/openapi.json")).json()["paths"].items():

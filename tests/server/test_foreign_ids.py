@@ -21,18 +21,13 @@ from tests.serving import Served
 Ids = dict[str, str]
 Case = dict[str, Any]
 NO_DATA = {
-    "/assistants/{assistant_id}": "assistants belong to the release, not to an organisation",
-    "/assistants/{assistant_id}/versions": "as above",
-    "/assistants/{assistant_id}/graph": "as above",
-    "/assistants/{assistant_id}/schemas": "as above",
-    "/assistants/{assistant_id}/subgraphs": "as above",
-    "/assistants/{assistant_id}/subgraphs/{namespace}": "as above",
     "/v1/models/{model:path}": "models belong to the release",
 }
 """Routes with a path parameter that hold nothing of an organisation, with the reason."""
 SECRETS = {"acme": "forty-two", "globex": "seventeen"}
 MESSAGES = {"messages": [{"role": "user", "content": "hello", "id": "m-1"}]}
 RUN: Case = {"assistant_id": "supervisor", "input": MESSAGES}
+SKILL = {"title": {"en": "Keeper", "ru": "Хранитель"}, "description": "Keeps secrets.", "prompt": "You keep secrets."}
 BODIES: dict[str, Case] = {
     "POST /threads/{thread_id}/runs": {"json": RUN},
     "POST /threads/{thread_id}/runs/stream": {"json": RUN},
@@ -45,11 +40,13 @@ BODIES: dict[str, Case] = {
     "PATCH /v1/notes/{note_id}": {"json": {"text": "mine now"}},
     "PATCH /v1/mcp/servers/{server_id}": {"json": {"enabled": False}},
     "POST /v1/mcp/servers/{server_id}/approve": {"json": {"fingerprint": "0" * 64}},
+    "PUT /v1/skills/{name}": {"json": {"version": 1, "definition": SKILL}},
+    "POST /v1/skills/{name}/test": {"json": {"question": "hello"}},
     "GET /v1/documents/{document_id}/versions/{version}/passage": {"params": {"start": 0, "end": 4}},
 }
 """What a route needs beside its ids to be more than a wrong request."""
 CHOSEN = "a client may choose a new thread's id; a taken one is refused alike whoever holds it (test_langgraph_api.py)"
-RELEASED = "assistants belong to the release"
+RELEASED = "graphs belong to the release"
 
 
 def at(field: str, **more: Any) -> Any:
@@ -88,12 +85,12 @@ IN_BODIES: dict[str, dict[str, Any]] = {
         "checkpoint.checkpoint_id": at("checkpoint.checkpoint_id"),
     },
     "POST /threads/{thread_id}/runs/wait": {
-        "assistant_id": RELEASED,
+        "assistant_id": at("assistant_id", input=MESSAGES),
         "checkpoint_id": at("checkpoint_id", **RUN),
         "checkpoint.checkpoint_id": at("checkpoint.checkpoint_id", **RUN),
     },
     "POST /runs/wait": {
-        "assistant_id": RELEASED,
+        "assistant_id": at("assistant_id", input=MESSAGES),
         "checkpoint_id": at("checkpoint_id", **RUN),
         "checkpoint.checkpoint_id": at("checkpoint.checkpoint_id", **RUN),
     },
@@ -128,6 +125,8 @@ async def owned(server: Served, client: LangGraphClient, organization: str) -> I
         note = (await http.post("/v1/notes", json={"text": f"The secret is {secret}."})).json()
         off = {"name": "vault", "url": f"https://{secret}.example.com/mcp", "enabled": False}
         mcp_server = (await http.post("/v1/mcp/servers", json=off)).json()
+        skill = {"name": f"{organization}_keeper", "definition": {**SKILL, "prompt": f"The secret is {secret}."}}
+        keeper = (await http.post("/v1/skills", json=skill)).json()
         trace = (await http.post("/internal/llm/generate", json={"prompt": "hello"})).headers["x-trace-id"]
     return {
         "thread_id": thread["thread_id"],
@@ -138,6 +137,9 @@ async def owned(server: Served, client: LangGraphClient, organization: str) -> I
         "version": "1",
         "note_id": note["note_id"],
         "server_id": mcp_server["server_id"],
+        "name": keeper["name"],
+        "assistant_id": keeper["assistant_id"],
+        "namespace": new_id(),
     }
 
 
@@ -171,7 +173,8 @@ async def test_a_foreign_id_answers_as_a_missing_one(server: Served) -> None:
     async with server.http("acme") as acme:
         replaced = {"file": ("a.md", f"# Vault\n\nThe secret is still {secret}.".encode(), "text/markdown")}
         await acme.put(f"/v1/documents/{acme_ids['document_id']}", files=replaced)
-    acme_ids["version"] = "2"  # a version that only this document has
+        await acme.put(f"/v1/skills/{acme_ids['name']}", json={"version": 1, "definition": SKILL})
+    acme_ids["version"] = "2"  # a version that only this organisation's have
     nobodys = missing(acme_ids)
     async with server.http("globex") as globex, server.http("globex", "bob", "member") as member:
         for method, path in sorted(routes, key=lambda one: one[0] == "DELETE"):

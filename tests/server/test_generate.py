@@ -340,7 +340,12 @@ async def test_what_failed_is_explained_to_whom_it_concerns(model: tuple[Upstrea
     async with server.http(role="member") as ann, server.http(user="eve", role="manager") as manager:
         own = await ann.get(path)
         assert [call["purpose"] for call in own.json()["calls"]] == ["generate", "repair", "repair"]
-        assert own.json()["calls"][0]["candidates"][0]["model"] == "gpt-4o-mini"
+        first = own.json()["calls"][0]["candidates"][0]
+        assert first["model"] == "gpt-4o-mini"
+        assert first["score"] == {
+            "last_resort": False, "left_alone": False, "after_wish": False, "against_wish": False,
+            "precedence": 4 if first["reason"] == "default" else 5,
+        }  # fmt: skip
         assert own.json()["tokens"] == {"prompt": 30, "completion": 15}
         assert "JSON at all" not in own.text
         assert (await manager.get(path)).json() == own.json()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -18,6 +19,10 @@ from tests.upstream.server import Upstream
 
 DASHBOARD = ROOT / "docs" / "grafana" / "consilium.json"
 NAME = re.compile(r"\b(?:llm|runs|quota|retrieval|db)_[a-z0-9_]+\b")
+BY = re.compile(r"\bby \(([^)]*)\)")
+SELECTED = re.compile(r"[{,]\s*(\w+)\s*(?:=~|!~|!=|=)")
+SHOWN = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+VALUES = re.compile(r"label_values\([^,]+,\s*(\w+)\)")
 NEEDED = {
     "llm_requests_total", "llm_latency_ms_bucket", "llm_time_to_first_token_ms_bucket", "llm_tokens_total",
     "llm_errors_total",
@@ -68,30 +73,54 @@ def total(samples: Samples, name: str, **labels: str) -> float:
     return sum(value for found, value in samples.get(name, []) if labels.items() <= found.items())
 
 
-def drawn(value: object) -> set[str]:
-    """The names of the metrics in a dashboard's queries."""
-    if isinstance(value, dict):
-        own = NAME.findall(value["expr"]) if isinstance(value.get("expr"), str) else []
-        return set(own).union(*(drawn(inner) for inner in value.values()))
+@dataclass(frozen=True)
+class Query:
+    """One query of the dashboard: its metrics and the labels it needs of each."""
+
+    text: str
+    names: frozenset[str]
+    labels: frozenset[str]
+
+
+def queries(value: object) -> list[Query]:
+    """All of a dashboard's, its variables' included."""
     if isinstance(value, list):
-        return set().union(*(drawn(inner) for inner in value))
-    return set()
+        return [query for inner in value for query in queries(inner)]
+    if not isinstance(value, dict):
+        return []
+    found = [query for inner in value.values() for query in queries(inner)]
+    for text in (value.get("expr"), value.get("query")):
+        if isinstance(text, str) and (names := NAME.findall(text)):
+            grouped = [label for by in BY.findall(text) for label in by.replace(" ", "").split(",")]
+            shown = SHOWN.findall(str(value.get("legendFormat", "")))
+            values = VALUES.findall(text)
+            labels = frozenset([*grouped, *SELECTED.findall(text), *shown, *values])
+            found.append(Query(text, frozenset(names), labels))
+    return found
 
 
-async def test_every_metric_of_the_dashboard_is_exported(metered: Served, model: Upstream) -> None:
+async def test_every_query_of_the_dashboard_finds_its_metrics_and_labels(metered: Served, model: Upstream) -> None:
+    """After a day with a failure, an answer begun anew, a refusal and a search, each has values under exactly these names."""
+    model.policy = lambda body: Reply([f"word{n} " for n in range(9)], prompt_tokens=100, completion_tokens=20)
+    await metered.upload("contract.md", "# Contract\n\nThe penalty is 0.1 % a day.\n")
     model.fail("server_error")
     await turn(metered)
-    samples = await scrape(metered)
-    names = drawn(json.loads(DASHBOARD.read_text("utf-8")))
-    assert names >= NEEDED
-    described = set(samples)
+    model.fail("cut", after=5)
+    await turn(metered)
     async with metered.http() as http:
-        text = (await http.get("/metrics")).text
-    described |= {
-        f"{line.split()[2]}{end}" for line in text.splitlines() if line.startswith("# TYPE") for end in ("", "_bucket")
-    }
-    assert names <= described
-    assert set(samples) >= NEEDED, "these have values after one turn with one failure"
+        used = (await http.get("/v1/quotas")).json()["limits"][0]["used"]
+        limit = {"scope": "organization", "daily_tokens": used + 5}
+        assert (await http.put("/v1/quotas", json={"limits": [limit]})).status_code == 200
+        asked = {"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "A question of many words."}]}
+        assert (await http.post("/v1/chat/completions", json=asked)).status_code == 429
+    samples = await scrape(metered)
+    asked_for = queries(json.loads(DASHBOARD.read_text("utf-8")))
+    assert set().union(*(query.names for query in asked_for)) >= NEEDED
+    for query in asked_for:
+        for name in query.names:
+            assert name in samples, f"{name} of {query.text}"
+            for labels, _ in samples[name]:
+                assert query.labels <= set(labels), f"{name} of {query.text}"
 
 
 async def test_counts_are_the_ledgers(metered: Served, model: Upstream, owner_dsn: str) -> None:

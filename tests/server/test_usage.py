@@ -43,6 +43,9 @@ async def test_grouped_as_asked(spent: Served) -> None:
     assert whole["group_by"] == ["day", "provider", "model", "agent", "user"]
     assert len(whole["usage"]) == 4
     assert whole["today"]["used"] == 1_800_000 + 30 + 11 + 3
+    assert set(whole["today"]) == {
+        "day", "limit", "own", "used", "reserved", "remaining", "resets_at", "on_exhausted",
+    }  # fmt: skip
     [day] = (await get(spent, group_by="day"))["usage"]
     assert (day["calls"], day["prompt"], day["completion"], day["exact"]) == (4, 900_016, 900_028, False)
     by_agent = {row["agent"]: row for row in (await get(spent, group_by="agent"))["usage"]}

@@ -49,6 +49,10 @@ BREAKS = {
     "i2_seq_gapless": """
         UPDATE run_events SET seq_first = seq_first + 1
         WHERE (thread_id, seq_first) = (SELECT thread_id, max(seq_first) FROM run_events GROUP BY thread_id LIMIT 1)""",
+    "i3_one_tool_message": """
+        UPDATE run_events SET events = (
+            SELECT jsonb_agg(event) FROM jsonb_array_elements(events) event WHERE NOT (event->'data') ? 'tools')""",
+    "i3_no_call_is_left_open": "UPDATE tool_calls SET status = 'running', result = NULL",
     "i4_reserved_is_what_is_reserved": "UPDATE quota_days SET reserved = reserved + 7",
     "i4_used_is_the_ledger": "UPDATE usage_ledger SET prompt = prompt + 1 WHERE entry_id = (SELECT entry_id FROM usage_ledger LIMIT 1)",
     "i4_subjects_are_the_ledger": "UPDATE quota_subject_days SET used = used + 1 WHERE scope = 'user'",
@@ -71,6 +75,8 @@ BREAKS = {
     "i6_organisations_agree": """
         UPDATE runs SET organization_id = (SELECT max(organization_id::text)::uuid FROM organizations)
         WHERE organization_id <> (SELECT max(organization_id::text)::uuid FROM organizations)""",
+    "i7_holders_in_their_turn": "UPDATE runs SET attempt = 0",
+    "i7_nothing_after_the_end": "UPDATE tool_calls SET finished_at = now() + interval '1 hour'",
     "i8_blobs_resolve": "DELETE FROM checkpoint_blobs",
 }
 """What breaks each, and at least it."""
@@ -109,6 +115,41 @@ def test_a_checkpoint_without_its_thread_is_told(owner_dsn: str) -> None:
             "VALUES (gen_random_uuid() || ':' || gen_random_uuid(), '', '1', '{\"channel_versions\": {}}', '{}')"
         )
     assert [violation.invariant for violation in violations(owner_dsn)] == ["i6_organisations_agree"]
+
+
+async def test_a_second_tool_message_is_told(lived_in: str) -> None:
+    """Of another id, so that both would stay in the conversation."""
+    with psycopg.connect(lived_in, autocommit=True) as conn:
+        conn.execute("SET session_replication_role = replica")
+        changed = conn.execute(
+            "UPDATE run_events SET events = events || (SELECT jsonb_agg(jsonb_set(event, '{data,tools,messages,0,id}', "
+            "'\"another\"')) FROM jsonb_array_elements(events) event WHERE (event->'data') ? 'tools') "
+            "WHERE jsonb_path_exists(events, '$[*].data.tools')"
+        ).rowcount
+    assert changed
+    found = violations(lived_in)
+    assert {violation.invariant for violation in found} == {"i3_one_tool_message"}
+    assert all(violation.problem == "2 tool messages" for violation in found)
+
+
+async def test_a_holder_that_writes_after_its_successor_is_told(lived_in: str) -> None:
+    with psycopg.connect(lived_in, autocommit=True) as conn:
+        conn.execute("SET session_replication_role = replica")
+        conn.execute("UPDATE runs SET attempt = 2")
+        for attempt in (2, 1):
+            conn.execute(
+                "UPDATE run_events SET events = events || jsonb_build_array(jsonb_build_object('method', 'metadata', "
+                "'data', jsonb_build_object('attempt', %s::int))) WHERE terminal",
+                (attempt,),
+            )
+    found = violations(lived_in)
+    assert {violation.invariant for violation in found} == {"i7_holders_in_their_turn"}
+    assert "attempt 1 wrote after attempt 2" in found[0].problem
+
+
+def test_every_invariant_is_checked() -> None:
+    """I1 to I8 of what must hold."""
+    assert {name.partition("_")[0] for name in Q} == {f"i{n}" for n in range(1, 9)}
 
 
 def test_not_more_than_some_of_each_are_told(owner_dsn: str) -> None:

@@ -55,7 +55,7 @@ CHECKED = {
     ("tool_effects", "status"): "completed",
 }
 """Values of columns whose CHECK doesn't take the sample of their type."""
-APPEND_ONLY = frozenset({"approvals"})
+APPEND_ONLY = frozenset({"approvals", "audit_log"})
 """Tables whose rows nobody changes or removes, their own organisation included."""
 
 

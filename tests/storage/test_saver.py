@@ -13,9 +13,11 @@ from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.conformance.test_utils import generate_checkpoint, generate_config, generate_metadata
 
 from domain.errors import StaleFence
-from domain.ids import OrganizationId, RunId, ThreadId, new_id
+from domain.ids import OrganizationId, RunId, ThreadId, ToolCallId, new_id
+from domain.tools import ToolResult
 from storage.database import Database
 from storage.saver import TenantSaver, acting_for, checkpoint_thread, write_pending
+from storage.tool_calls import ToolCalls
 
 
 class Qualified(TenantSaver):
@@ -79,7 +81,7 @@ async def test_conformance_under_row_level_security(
 
         @checkpointer_test(name="TenantSaver")
         async def tenant_saver() -> AsyncGenerator[TenantSaver, None]:
-            saver = Qualified(db.pool)
+            saver = Qualified(db)
             saver.organization_id = organization
             yield saver
 
@@ -110,7 +112,7 @@ async def put(saver: TenantSaver, organization: OrganizationId, thread: ThreadId
 async def test_another_organisation_reads_and_writes_nothing(
     db: Database, organization: OrganizationId, other_organization: OrganizationId
 ) -> None:
-    saver, thread = TenantSaver(db.pool), ThreadId(new_id())
+    saver, thread = TenantSaver(db), ThreadId(new_id())
     with acting_for(organization):
         written = await put(saver, organization, thread)
     with acting_for(other_organization):
@@ -123,16 +125,33 @@ async def test_another_organisation_reads_and_writes_nothing(
 
 
 async def test_a_stale_fence_writes_nothing(db: Database, organization: OrganizationId, owner_dsn: str) -> None:
-    saver, thread = TenantSaver(db.pool), ThreadId(new_id())
+    saver, thread = TenantSaver(db), ThreadId(new_id())
     run = running(owner_dsn, organization, thread, fence=2)
     with acting_for(organization, run, 1) as stale:
         written = await put(saver, organization, thread)
         with pytest.raises(StaleFence):
-            await write_pending(db.pool, stale)
+            await write_pending(db, stale)
         assert stale.pending == []
         assert await saver.aget_tuple(written) is None
     with acting_for(organization, run, 2) as held:
         written = await put(saver, organization, thread)
-        await write_pending(db.pool, held)
+        await write_pending(db, held)
     with acting_for(organization):
         assert await saver.aget_tuple(written) is not None
+
+
+async def test_a_stale_fence_records_no_tool_call(db: Database, organization: OrganizationId, owner_dsn: str) -> None:
+    """Whoever was paused beyond its lease doesn't overwrite what its successor recorded."""
+    calls, thread, call = ToolCalls(db), ThreadId(new_id()), ToolCallId("call_1")
+    run = running(owner_dsn, organization, thread, fence=2)
+    asked: dict[str, Any] = {"agent": "main", "name": "search_documents", "arguments": {}}
+    with acting_for(organization, run, 2):
+        await calls.start(organization, run, thread, call, **asked)
+        await calls.finish(organization, run, thread, call, "succeeded", ToolResult(status="success", content="found"))
+    with acting_for(organization, run, 1):
+        with pytest.raises(StaleFence):
+            await calls.finish(organization, run, thread, call, "failed", ToolResult(status="success", content="late"))
+        with pytest.raises(StaleFence):
+            await calls.start(organization, run, thread, call, **asked)
+    [kept] = await calls.of_thread(organization, thread)
+    assert kept.status == "succeeded"

@@ -131,3 +131,10 @@ def test_an_address_inside_another_is_judged_as_what_it_is(address: ipaddress.IP
 )  # fmt: skip
 def test_what_is_not_public_is_refused(address: str) -> None:
     assert not Addresses().permits(ipaddress.ip_address(address))
+
+
+def test_premises_are_only_where_the_operator_allowed() -> None:
+    premises = Addresses(networks(["10.20.0.0/16"]), public=False)
+    assert [premises.permits(ipaddress.ip_address(host)) for host in ("10.20.3.4", "10.21.0.1", "8.8.8.8", "2001:4860::1")] == [
+        True, False, False, False,
+    ]  # fmt: skip

@@ -16,7 +16,7 @@ import json
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, get_args
@@ -27,9 +27,25 @@ from tests.upstream.embeddings import embeddings
 from tests.upstream.reply import Policy, fixed
 from tests.upstream.wires import StreamFault, anthropic_sse, as_openai, error, ollama_lines, openai_json, openai_sse
 
-HttpFault = Literal["rate_limit", "server_error", "unauthorized", "not_found", "bad_request", "reset", "html"]
+HttpFault = Literal[
+    "rate_limit",
+    "server_error",
+    "gateway_timeout",
+    "unauthorized",
+    "not_found",
+    "bad_request",
+    "html",
+    "half_error",  # a refusal whose body never comes to its end
+    "reset",  # the connection breaks before the answer begins
+    "silent",  # the answer never begins
+]
 Fault = HttpFault | StreamFault
-_STATUS = {"rate_limit": 429, "server_error": 500, "unauthorized": 401, "not_found": 404, "bad_request": 400}
+_STATUS = {
+    "rate_limit": 429, "server_error": 500, "gateway_timeout": 504, "unauthorized": 401, "not_found": 404,
+    "bad_request": 400,
+}  # fmt: skip
+_UNANSWERED = frozenset({"reset", "silent", "gateway_timeout"})
+"""Faults before the answer begins, whose request the server has read and counted all the same."""
 _MIDWAY = frozenset({"reset_midway", "cut", "half_chunk", "error_midway", "stall", "keepalives"})
 """Faults that strike after so many chunks, or not at all where there are fewer."""
 STALL_SECONDS = 30.0
@@ -66,8 +82,12 @@ class Upstream:
         """One for every answer that was begun, in order of their ends."""
         self.plan: Callable[[int, dict[str, Any]], Planned | None] | None = None
         """Decides over the fault of the n-th request (from 0) where none is queued."""
+        self.before: Callable[[dict[str, Any]], Awaitable[None]] | None = None
+        """Awaited before a request is answered, in the server's own loop: it may hold some back."""
         self.chunk_seconds = 0.0
         """Between two chunks."""
+        self.streams = True
+        """Whether OpenAI's wire heeds a request's `stream`."""
         self._under_way = 0
         self._faults: deque[Planned] = deque()
         self._socket = socket.create_server(("127.0.0.1", port))
@@ -75,7 +95,9 @@ class Upstream:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.openai_url = f"{self.url}/v1"
-        config = uvicorn.Config(self._app, interface="asgi3", lifespan="off", log_level="error", access_log=False)
+        config = uvicorn.Config(
+            self._app, interface="asgi3", lifespan="off", log_level="error", access_log=False, timeout_keep_alive=120
+        )  # a kept connection is never closed just as a client uses it again
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._started = threading.Event()
@@ -139,20 +161,25 @@ class Upstream:
         planned = self._faults.popleft() if self._faults else None
         if planned is None and self.plan is not None:
             planned = self.plan(len(self.requests) - 1, request)
+        embeds, anthropic = path.endswith(("/embeddings", "/api/embed")), path.endswith("/v1/messages")
         if planned is not None and planned.fault not in get_args(StreamFault):
-            await _fail(planned, send)
+            if planned.fault in _UNANSWERED and not embeds:
+                reply = self.policy(as_openai(request) if anthropic else request)
+                self.spent.append(Spent(request.get("model", "scripted"), reply.prompt_tokens, 0, False))
+            await _fail(planned, receive, send)
             return
-        if path.endswith(("/embeddings", "/api/embed")):
+        if embeds:
             await _json(send, 200, embeddings(request, ollama=path.endswith("/api/embed")))
             return
-        anthropic = path.endswith("/v1/messages")
+        if self.before is not None:
+            await self.before(request)
         reply = self.policy(as_openai(request) if anthropic else request)
         if reply.stall_after is not None:
             planned = Planned("stall", reply.stall_after, None)
         model = request.get("model", "scripted")
         fault: Any = planned.fault if planned else None
         if path.endswith("/chat/completions"):
-            if not request.get("stream"):
+            if not (request.get("stream") and self.streams):
                 await _json(send, 200, openai_json(reply, model))
                 self.spent.append(Spent(model, reply.prompt_tokens, reply.completion_tokens, True))
                 return
@@ -228,9 +255,16 @@ async def _body(receive: Any) -> bytes:
             return b"".join(parts)
 
 
-async def _fail(planned: Planned, send: Any) -> None:
+async def _fail(planned: Planned, receive: Any, send: Any) -> None:
     if planned.fault == "reset":
         _abort(send)
+    elif planned.fault == "silent":
+        await _left(receive)
+    elif planned.fault == "half_error":
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"1000")]
+        await send({"type": "http.response.start", "status": 401, "headers": headers})
+        await send({"type": "http.response.body", "body": b'{"error": {"mess', "more_body": True})
+        await _left(receive)
     elif planned.fault == "html":
         await _respond(send, 200, b"<html><body>Please sign in</body></html>", [(b"content-type", b"text/html")])
     else:
@@ -238,6 +272,14 @@ async def _fail(planned: Planned, send: Any) -> None:
         # the key is repeated in the message, as real providers do
         error = {"error": {"message": "Incorrect API key provided: sk-secret-key", "type": planned.fault}}
         await _json(send, _STATUS[planned.fault], error, headers)
+
+
+async def _left(receive: Any) -> None:
+    """Wait until the client has left, at most STALL_SECONDS."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(STALL_SECONDS):
+            while (await receive())["type"] != "http.disconnect":
+                pass
 
 
 def _abort(send: Any) -> None:

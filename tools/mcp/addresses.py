@@ -22,10 +22,12 @@ class AddressRefused(httpcore.ConnectError):
 
 
 class Addresses:
-    """The rule: public addresses, and those of the `allowed` networks. `anywhere` is for what the operator defined."""
+    """The rule: the `allowed` networks, and unless `public` is False public addresses. `anywhere` is for what the operator
+    defined."""
 
-    def __init__(self, allowed: Iterable[Network] = (), *, anywhere: bool = False) -> None:
+    def __init__(self, allowed: Iterable[Network] = (), *, public: bool = True, anywhere: bool = False) -> None:
         self._allowed = tuple(allowed)
+        self._public = public
         self._anywhere = anywhere
 
     def permits(self, address: Address) -> bool:
@@ -35,7 +37,7 @@ class Addresses:
         plain = _unwrapped(address)
         if any(plain.version == network.version and plain in network for network in self._allowed):
             return True
-        return plain.is_global and not plain.is_multicast
+        return self._public and plain.is_global and not plain.is_multicast
 
     def refused_literal(self, host: str) -> bool:
         """Whether a host, as it stands in an address, is one that will be refused whatever it resolves to."""
@@ -56,7 +58,7 @@ class Addresses:
             address = ipaddress.ip_address(str(entry[4][0]).partition("%")[0])
             if self.permits(address):
                 return str(entry[4][0])
-        raise AddressRefused(f"{host} is at a private address")
+        raise AddressRefused(f"{host} is at an address where it may not be")
 
 
 def _unwrapped(address: Address) -> Address:

@@ -63,8 +63,8 @@ class Failed(Exception):
 ADDRESS_REFUSED = Failure(
     "unreachable",
     "address_refused",
-    "is at a private or loopback address, where servers of organisations may not be; the operator can allow its network with "
-    "CONSILIUM_MCP_ALLOWED_NETWORKS.",
+    "is where it may not be: at a private or loopback address, or marked `on_premises` outside; the operator can allow its network "
+    "with CONSILIUM_MCP_ALLOWED_NETWORKS.",
 )
 SESSION_LOST = Failure("unreachable", "session_lost", "no longer knows the session.")
 

@@ -64,10 +64,9 @@ class McpToolbox:
         self._due: dict[tuple[OrganizationId, str], asyncio.TimerHandle] = {}
         self._refreshing: dict[tuple[OrganizationId, str], asyncio.Task[None]] = {}
 
-    @property
-    def addresses(self) -> Addresses:
-        """Where servers of organisations may be."""
-        return self._sessions.addresses
+    def addresses(self, server: McpServer) -> Addresses:
+        """Where this server may be."""
+        return self._sessions.addresses(server)
 
     async def aclose(self) -> None:
         """Stop refreshing and close every session."""
@@ -240,6 +239,8 @@ class McpToolbox:
 
     def _overview(self, server: McpServer, listing: McpListing | None, taken: set[str]) -> Overview:
         known = listing or McpListing()
+        if server.not_configured is not None:
+            return Overview(server, known, "disabled", McpReason(code="not_configured", message=server.not_configured))
         if not server.enabled:
             reason = McpReason(code="disabled", message=f"The MCP server '{server.name}' is switched off.")
             return Overview(server, known, "disabled", reason)

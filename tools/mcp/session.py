@@ -138,9 +138,11 @@ class Session:
                     opened = await session.initialize()
             except TimeoutError:
                 lately = garbled("something else") if self._garbled else None
-                raise Failed(lately or timed_out(self._limits.connect_seconds, "answer")) from None
-            except Exception as refused:
-                raise Failed(self._of_error(refused) or of_exception(refused)) from refused
+                self._break(lately or timed_out(self._limits.connect_seconds, "answer"))
+                return  # closing may raise errors of its own, which would hide this one
+            except Exception as refused:  # noqa: BLE001 - whatever it is, it is the server's state
+                self._break(self._of_error(refused) or of_exception(refused))
+                return
             if not self.opened.done():
                 self.opened.set_result(opened)
             while (asked := await self._requests.get()) is not None:

@@ -41,15 +41,17 @@ class Sessions:
     def __init__(self, limits: McpLimits, networks: Iterable[Network], changed: Callable[[McpServer], None]) -> None:
         self._limits = limits
         self._organizations = Addresses(networks)
+        self._premises = Addresses(networks, public=False)
         self._operators = Addresses(anywhere=True)
         self._changed = changed
         self._open: dict[Key, Session] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    @property
-    def addresses(self) -> Addresses:
-        """Where servers of organisations may be."""
-        return self._organizations
+    def addresses(self, server: McpServer) -> Addresses:
+        """Where this server may be. What an organisation calls its premises must be in a network that the operator allowed."""
+        if server.scope == "operator":
+            return self._operators
+        return self._premises if server.on_premises else self._organizations
 
     def get(self, server: McpServer, user: UserId | None) -> Session:
         """A session on behalf of this user, or for None of the organisation: the open one, or one that is being opened."""
@@ -88,7 +90,7 @@ class Sessions:
             server,
             headers,
             environment,
-            self._operators if server.scope == "operator" else self._organizations,
+            self.addresses(server),
             SessionLimits(
                 connect_seconds=server.connect_seconds or limits.connect_seconds,
                 call_seconds=server.call_seconds or limits.call_seconds,
@@ -103,7 +105,9 @@ class Sessions:
         idle = sorted((s.used_at, key) for key, s in self._open.items() if s.closed or not s.busy)
         too_many = len(self._open) - self._limits.max_sessions + 1
         for n, (used_at, key) in enumerate(idle):
-            if n < too_many or now - used_at > self._limits.idle_seconds or self._open[key].closed:
+            session = self._open[key]
+            idle_seconds = session.server.idle_seconds or self._limits.idle_seconds
+            if n < too_many or now - used_at > idle_seconds or session.closed:
                 self._close(key)
 
     def _close(self, key: Key) -> None:

@@ -55,7 +55,8 @@ CREATE FUNCTION accept_run(
     p_graph_id text, p_trace_id text, p_kwargs jsonb, p_metadata jsonb, p_strategy text, p_create_thread boolean,
     p_thread_metadata jsonb, p_key text, p_fingerprint text, p_worker_id bigint, p_holder text, p_lease_seconds double precision,
     OUT outcome text, OUT known_run_id uuid, OUT known_fingerprint text, OUT parent_thread_id uuid, OUT last_seq bigint,
-    OUT new_thread boolean, OUT interrupted boolean, OUT accepted_at timestamptz, OUT job_id bigint, OUT run_id uuid, OUT organization_id uuid,
+    OUT new_thread boolean, OUT interrupted boolean, OUT accepted_at timestamptz, OUT skills_generation bigint, OUT job_id bigint,
+    OUT run_id uuid, OUT organization_id uuid,
     OUT fence bigint, OUT attempt int
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -105,9 +106,12 @@ BEGIN
     -- its time is that of the locked thread, not of the transaction's begin, so that a list is in the order of execution
     accepted_at := clock_timestamp();
     INSERT INTO runs (run_id, organization_id, thread_id, user_id, assistant_id, graph_id, trace_id, kwargs, metadata,
-                      multitask_strategy, created_at, updated_at)
+                      multitask_strategy, skills_generation, created_at, updated_at)
     VALUES (p_run_id, p_organization_id, p_thread_id, p_user_id, p_assistant_id, p_graph_id, p_trace_id, p_kwargs, p_metadata,
-            p_strategy, accepted_at, accepted_at);
+            p_strategy,
+            coalesce((SELECT o.skills_generation FROM organizations o WHERE o.organization_id = p_organization_id), 0),
+            accepted_at, accepted_at)
+    RETURNING runs.skills_generation INTO skills_generation;
     IF p_key IS NOT NULL THEN
         INSERT INTO idempotency_keys (organization_id, user_id, key, fingerprint, run_id)
         VALUES (p_organization_id, p_user_id, p_key, p_fingerprint, p_run_id)

@@ -1,0 +1,47 @@
+"""`python -m evals` as a process: its server, its table, its files, its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from evals.serving import ROOT
+
+
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("LANGSMITH", "LANGCHAIN"))}
+    return subprocess.run(
+        [sys.executable, "-m", "evals", *arguments],
+        cwd=ROOT,
+        env={**env, **environ},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+def test_the_embedded_model_without_keys(tmp_path: Path) -> None:
+    done = run("--only", "tenancy-en", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "tenancy_served" in done.stdout
+    assert "cases played in" in done.stdout
+    stored = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert stored["model"] == "extractive/extractive"
+    assert stored["metrics"]["leaks"]["got"] == 0
+    assert stored["metrics"]["errors"]["of"] == len(stored["cases"]) == 10
+    assert stored["metrics"]["errors"]["got"] == 0
+    assert "tenancy_served" in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_what_cannot_be_evaluated_is_said() -> None:
+    nothing = run("--only", "nothing")
+    assert nothing.returncode == 1
+    assert "no case's id begins with 'nothing'" in nothing.stderr
+    missing = run("--only", "memory", MODEL="nobody/nothing")
+    assert missing.returncode == 1
+    assert "MODEL=nobody/nothing is not configured here" in missing.stderr
+    assert "extractive/extractive" in missing.stderr
