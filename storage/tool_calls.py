@@ -87,14 +87,15 @@ class ToolCalls:
     ) -> None:
         """Calls that waited for a decision belong to the run that goes on with it."""
         params = {"run_id": run_id, "thread_id": thread_id, "tool_call_ids": list(tool_call_ids)}
-        await self._db.execute(organization_id, Q["adopt"], params)
+        await self._write(organization_id, "adopt", params)
 
     async def abandon_waiting(
-        self, organization_id: OrganizationId, root_thread_id: ThreadId, result: ToolResult
+        self, organization_id: OrganizationId, run_id: RunId, root_thread_id: ThreadId, result: ToolResult
     ) -> None:
-        """Close the calls, a conversation's and its children's, that nobody decided about."""
-        params = {"thread_id": root_thread_id, "result": Jsonb(result.model_dump(mode="json"))}
-        await self._db.execute(organization_id, Q["abandon_waiting"], params)
+        """Close the calls, a conversation's and its children's, that nobody decided about: this run goes on without."""
+        dumped = Jsonb(result.model_dump(mode="json"))
+        params = {"run_id": run_id, "thread_id": root_thread_id, "result": dumped}
+        await self._write(organization_id, "abandon_waiting", params)
 
     async def finish(
         self,

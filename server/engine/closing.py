@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 CANCELLED = "cancelled"
 Reason = Callable[[str, str], ToolFailure]
 """From a call's id and the language to why it is not carried out."""
+Closed = tuple[tuple[str, ...], list[ToolMessage]]
+"""The tool messages of one conversation, by the namespace of its events."""
 
 
 class OpenCalls:
@@ -35,8 +37,8 @@ class OpenCalls:
         self._tool_calls = tool_calls
         self._effects = effects
 
-    async def cancelled(self, run: Run) -> None:
-        """The run has ended before its calls did; of some it may not be known whether they were carried out."""
+    async def cancelled(self, run: Run) -> list[Closed]:
+        """The run has ended before its calls did; of some it may not be known whether they were carried out. Returns what was closed."""
         unknown = await self._effects.unknown(run.organization_id, run.run_id)
 
         def reason(call_id: str, language: str) -> ToolFailure:
@@ -44,21 +46,23 @@ class OpenCalls:
                 return ToolFailure(code=EffectUnknown.code, message=text("cancelled_effect", language))
             return ToolFailure(code=CANCELLED, message=text("cancelled", language))
 
-        await self._close(run, reason)
+        return await self._close(run, reason)
 
-    async def undecided(self, run: Run) -> None:
-        """The user went on without deciding about the calls that wait."""
+    async def undecided(self, run: Run) -> list[Closed]:
+        """The user went on without deciding about the calls that wait. Returns what was closed."""
 
         def reason(call_id: str, language: str) -> ToolFailure:
             return ToolFailure(code=ToolDenied.code, message=text("not_decided", language))
 
-        await self._close(run, reason)
+        closed = await self._close(run, reason)
         await self._children.fail_waiting(run.organization_id, run.thread_id)
         result = ToolResult(status="error", content="", error=reason("", "en"))
-        await self._tool_calls.abandon_waiting(run.organization_id, run.thread_id, result)
+        await self._tool_calls.abandon_waiting(run.organization_id, run.run_id, run.thread_id, result)
+        return closed
 
-    async def _close(self, run: Run, reason: Reason) -> None:
+    async def _close(self, run: Run, reason: Reason) -> list[Closed]:
         graph = self._graphs[run.graph_id]
+        closed: list[Closed] = []
         for namespace in ["", *await self._children.waiting(run.organization_id, run.thread_id)]:
             config: RunnableConfig = {
                 "configurable": {
@@ -73,8 +77,10 @@ class OpenCalls:
                     language = language_of(messages[0].text)
                     closing = [_closed(call, reason(call["id"], language)) for call in calls]
                     await graph.aupdate_state(config, {"messages": closing}, as_node="finish")
+                    closed.append((tuple(namespace.split("|")) if namespace else (), closing))
             except ValueError as unreadable:
                 log.warning("no state to close", run_id=run.run_id, namespace=namespace, error=str(unreadable))
+        return closed
 
 
 def _closed(call: dict[str, Any], failure: ToolFailure) -> ToolMessage:

@@ -24,7 +24,7 @@ from graphs.build import SUPERVISOR, Graphs
 from jobs.engine import JobEngine
 from jobs.submission import Claim
 from nodes.runtime import RunContext
-from server.engine.closing import OpenCalls
+from server.engine.closing import Closed, OpenCalls
 from server.engine.log import RunLog, encode, public_update
 from storage.events import Events
 from storage.quota import QuotaLedger
@@ -151,7 +151,7 @@ class Executor:
                 return await self._postpone(held, held.resumes_at, outcome, claim_next=claim_next)
             if outcome.status != "success":
                 try:
-                    await self._open_calls.cancelled(run)
+                    _log_closed(held, await self._open_calls.cancelled(run))
                 except StaleFence:
                     held.ending = "fenced"
             return await self._finish(held, outcome, run, claim_next=claim_next)
@@ -289,7 +289,7 @@ class Executor:
         if given is None:
             return None
         if held.interrupted:
-            await self._open_calls.undecided(held.run)
+            _log_closed(held, await self._open_calls.undecided(held.run))
         return {**given, "messages": convert_to_messages(given.get("messages") or [])}
 
     async def _check_waiting(self, held: Execution, config: RunnableConfig, answers: dict[str, Any]) -> None:
@@ -330,6 +330,12 @@ class Executor:
         stored = encode(waiting, final=False)
         await self._events.append(claim.organization_id, run.thread_id, run.run_id, claim.fence, stored, held.acting)
         held.log.mark_stored(len(waiting))
+
+
+def _log_closed(held: Execution, closed: list[Closed]) -> None:
+    """The reader sees what became of every call."""
+    for namespace, messages in closed:
+        held.log.append("updates", namespace, {"tools": {"messages": messages}})
 
 
 def _retracted(method: str, data: Any) -> str | None:

@@ -11,8 +11,8 @@ UPDATE tool_calls SET run_id = %(run_id)s
 WHERE thread_id = %(thread_id)s AND tool_call_id = ANY (%(tool_call_ids)s) AND status = 'pending' AND run_id <> %(run_id)s;
 
 -- name: abandon_waiting
--- Calls of a conversation and of its children that nobody decided about.
-UPDATE tool_calls SET status = 'denied', result = %(result)s, finished_at = now()
+-- Calls of a conversation and of its children that nobody decided about are closed by the run that goes on without.
+UPDATE tool_calls SET run_id = %(run_id)s, status = 'denied', result = %(result)s, finished_at = now()
 WHERE status = 'pending' AND thread_id IN (
     SELECT t.thread_id FROM threads t WHERE t.thread_id = %(thread_id)s OR t.root_thread_id = %(thread_id)s);
 

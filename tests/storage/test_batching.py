@@ -68,3 +68,19 @@ async def test_a_read_holds_no_lock_and_no_snapshot(db: Database, owner_dsn: str
         assert row == {"status": "closed"}
         assert seen(owner_dsn, OPEN) == 0
         assert seen(owner_dsn, "SELECT status FROM provider_breakers FOR UPDATE NOWAIT") == "closed"
+
+
+async def test_a_batch_after_a_block_that_was_undone(db: Database, organization: OrganizationId) -> None:
+    """psycopg has the server forget all prepared statements at a rollback, those of batches included."""
+
+    async def fail() -> None:
+        async with db.tenant(organization) as conn:
+            for _ in range(5):
+                await (await conn.execute(b"SELECT 1 AS one")).fetchall()
+            raise ZeroDivisionError
+
+    for _ in range(3):
+        assert await db.fetch_all(organization, "SELECT 2 AS two") == [{"two": 2}]
+        with pytest.raises(ZeroDivisionError):
+            await fail()
+    assert await db.fetch_all(organization, "SELECT 2 AS two") == [{"two": 2}]

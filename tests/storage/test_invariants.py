@@ -71,7 +71,6 @@ BREAKS = {
     "i5_an_interrupt_is_answered_once": """
         INSERT INTO approvals (organization_id, thread_id, interrupt_id, run_id, conversation_id, agent, decided_by, trace_id, actions)
         SELECT organization_id, thread_id, 'i', run_id, thread_id, 'main', 'ann', 't', '[]' FROM runs""",
-    "i3_calls_wait_at_interrupts": "UPDATE tool_calls SET status = 'pending'",
     "i6_organisations_agree": """
         UPDATE runs SET organization_id = (SELECT max(organization_id::text)::uuid FROM organizations)
         WHERE organization_id <> (SELECT max(organization_id::text)::uuid FROM organizations)""",
