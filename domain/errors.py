@@ -135,6 +135,14 @@ class RunCancelled(ConsiliumError):
     status = 409
 
 
+class ApprovalRequired(ConsiliumError):
+    """A tool call waits for somebody's approval where nobody can give it: the conversation goes away with the run.
+    Repair: ask in a thread of your own (`POST /threads`), and answer its interrupt."""
+
+    code = "approval_required"
+    status = 409
+
+
 class StaleFence(ConsiliumError):
     """This process no longer holds the run's lease; nothing was written. Repair: stop working on the run, its new holder goes on."""
 
@@ -159,6 +167,13 @@ class ToolDenied(ToolError):
     """The call was not to be made. Repair (the model's): go on without it; the message says who decided."""
 
     code = "tool_denied"
+
+
+class EffectUnknown(ToolError):
+    """The call had begun when its process ended, so it may have been carried out or not; it isn't repeated by itself.
+    Repair (the model's): find out, and tell the user; call again only where it is certain that nothing happened."""
+
+    code = "effect_unknown"
 
 
 class ToolTimedOut(ToolError):

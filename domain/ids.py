@@ -16,6 +16,8 @@ ChunkId = NewType("ChunkId", str)
 NoteId = NewType("NoteId", str)
 ToolCallId = NewType("ToolCallId", str)
 """The id the model gave its tool call; opaque, not a UUID."""
+EffectId = NewType("EffectId", str)
+"""Of one thing a tool is to do, once: the same whenever the same call is carried out again."""
 TraceId = NewType("TraceId", str)
 """32 lower-case hex characters (W3C trace context)."""
 

@@ -18,6 +18,8 @@ McpIdentity = Literal["user", "organization", "none"]
 McpState = Literal["connecting", "ready", "unreachable", "wrong_protocol", "needs_sign_in", "changed", "disabled"]
 McpToolStatus = Literal["approved", "changed", "new", "withheld"]
 EVERY_AGENT = "*"
+IDEMPOTENCY_KEY = "consilium/idempotency-key"
+"""In `_meta` of a call that changes something: a server that has carried out the call under this key need not do it again."""
 MAX_TOOL_NAME = 64
 """Characters that every vendor takes as a tool's name."""
 
@@ -81,6 +83,7 @@ class McpToolDefinition(BaseModel):
     description: str
     parameters: dict[str, Any]
     side_effect: bool
+    idempotent: bool = False
     sha256: str
     problem: str | None = None
 

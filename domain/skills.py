@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,6 +21,10 @@ MAX_DESCRIPTIONS = 30_000
 """Characters of the descriptions of all specialists together: the supervisor's model reads all of them at every call."""
 Orchestration = Literal["graph", "direct"]
 RunMode = Literal["chat", "answer", "json"]
+_ToolPattern = Annotated[str, Field(min_length=1, max_length=100)]
+Approvals = Literal["none", "side_effects"] | Annotated[tuple[_ToolPattern, ...], Field(max_length=100)]
+"""Which tool calls wait until a person approves them: none, those of tools that change something, or those of the tools named;
+a name may be a pattern (`*`, `?`)."""
 
 
 Language = Literal["en", "ru"]
@@ -49,8 +54,19 @@ class SkillDefinition(BaseModel):
     tools: tuple[str, ...] = Field((), max_length=100)
     mcp_servers: tuple[str, ...] = Field((), max_length=50)
     """Names of the MCP servers whose tools it may use, beside those that are open to every agent."""
+    approvals: Approvals = "none"
     retrieval: RetrievalPolicy = RetrievalPolicy()
     model: ModelPolicy = ModelPolicy()
+
+    def needs_approval(self, tool: str, *, side_effect: bool) -> bool:
+        """Whether a call of this tool waits for a person."""
+        match self.approvals:
+            case "none":
+                return False
+            case "side_effects":
+                return side_effect
+            case patterns:
+                return any(fnmatchcase(tool, pattern) for pattern in patterns)
 
 
 class Skill(SkillDefinition):

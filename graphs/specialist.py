@@ -7,19 +7,13 @@ from typing import Any, Literal
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
 
-from nodes import context, finish, model, provider_router, structure, summary, tools
+from nodes import approval, context, finish, model, provider_router, structure, summary, tools
 from nodes.agent import Agent
 from nodes.prompt import pending_calls
 from nodes.runtime import RunContext, Services
 from nodes.state import ChildInput, Input, Output, State
-
-
-async def after_model(state: State) -> Literal["tools", "structure", "finish"]:
-    """An answer ends the turn, once it is JSON where that was asked for; tool calls are executed first."""
-    if state.get("draft") is not None:
-        return "structure"
-    return "tools" if pending_calls(state["messages"]) else "finish"
 
 
 async def after_tools(state: State) -> Literal["provider_router", "finish"]:
@@ -41,6 +35,18 @@ def build(
     inherits its parent's.
     """
     agent = Agent(services, None if of_organization else name)
+    waits = approval.due(services, agent)
+
+    async def after_model(
+        state: State, runtime: Runtime[RunContext]
+    ) -> Literal["approval", "tools", "structure", "finish"]:
+        """An answer ends the turn, once it is JSON where that was asked for; tool calls are executed first, or wait."""
+        if state.get("draft") is not None:
+            return "structure"
+        if not pending_calls(state["messages"]):
+            return "finish"
+        return "approval" if await waits(state, runtime) else "tools"
+
     graph = StateGraph(
         State,
         context_schema=RunContext,
@@ -51,6 +57,7 @@ def build(
     graph.add_node("provider_router", provider_router.make(services, agent))
     graph.add_node("summarise", summary.make(services, agent))
     graph.add_node("model", model.make(services, agent))
+    graph.add_node("approval", approval.make(services, agent))
     graph.add_node("tools", tools.make(services, agent))
     graph.add_node("structure", structure.make(services, agent))
     graph.add_node("finish", finish.make())
@@ -60,6 +67,7 @@ def build(
     graph.add_conditional_edges("provider_router", summary.due(services, agent), ["summarise", "model"])
     graph.add_edge("summarise", "model")
     graph.add_conditional_edges("model", after_model)
+    graph.add_edge("approval", "tools")
     graph.add_conditional_edges("tools", after_tools)
     graph.add_edge("structure", "finish")
     graph.add_edge("finish", END)

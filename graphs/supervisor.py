@@ -9,11 +9,24 @@ from langchain_core.messages import AIMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
 from langgraph.types import Send
 
 from domain.skills import MAIN
 from graphs import specialist as specialist_graph
-from nodes import collect, context, delegate, finish, model, provider_router, specialist, structure, summary, tools
+from nodes import (
+    approval,
+    collect,
+    context,
+    delegate,
+    finish,
+    model,
+    provider_router,
+    specialist,
+    structure,
+    summary,
+    tools,
+)
 from nodes.agent import Agent
 from nodes.delegate import ORGANIZATION_SPECIALIST
 from nodes.places import Places
@@ -21,16 +34,6 @@ from nodes.prompt import pending_calls
 from nodes.runtime import RunContext, Services
 from nodes.state import Input, Output, State
 from tools.delegation import SWITCH
-
-
-async def after_model(state: State) -> Literal["tools", "delegate", "structure", "finish"]:
-    """Ordinary tools first, then delegations; an answer ends the turn, once it is JSON where that was asked for."""
-    if state.get("draft") is not None:
-        return "structure"
-    calls = pending_calls(state["messages"])
-    if not calls:
-        return "finish"
-    return "tools" if any(call["name"] != SWITCH for call in calls) else "delegate"
 
 
 async def after_tools(state: State) -> Literal["delegate", "provider_router"]:
@@ -56,16 +59,32 @@ def build(
     """
     main, places = Agent(services, MAIN, delegates=True), Places(services)
     nodes = [*names, ORGANIZATION_SPECIALIST]
+    waits = approval.due(services, main)
 
     async def after_context(state: State) -> Send | Literal["provider_router"]:
         """An active child gets the user's message, otherwise main."""
         return delegate.to_active_child(state, names) or "provider_router"
+
+    async def after_model(
+        state: State, runtime: Runtime[RunContext]
+    ) -> Literal["approval", "tools", "delegate", "structure", "finish"]:
+        """Ordinary tools first, which may have to wait, then delegations; an answer ends the turn, once it is JSON where that was
+        asked for."""
+        if state.get("draft") is not None:
+            return "structure"
+        calls = pending_calls(state["messages"])
+        if not calls:
+            return "finish"
+        if all(call["name"] == SWITCH for call in calls):
+            return "delegate"
+        return "approval" if await waits(state, runtime) else "tools"
 
     graph = StateGraph(State, context_schema=RunContext, input_schema=Input, output_schema=Output)
     graph.add_node("context", context.make(services, main))
     graph.add_node("provider_router", provider_router.make(services, main))
     graph.add_node("summarise", summary.make(services, main))
     graph.add_node("model", model.make(services, main))
+    graph.add_node("approval", approval.make(services, main))
     graph.add_node("tools", tools.make(services, main))
     graph.add_node("delegate", delegate.make(services, names), destinations=(*nodes, "provider_router"))
     for name in nodes:
@@ -80,6 +99,7 @@ def build(
     graph.add_conditional_edges("provider_router", summary.due(services, main), ["summarise", "model"])
     graph.add_edge("summarise", "model")
     graph.add_conditional_edges("model", after_model)
+    graph.add_edge("approval", "tools")
     graph.add_conditional_edges("tools", after_tools)
     for name in nodes:
         graph.add_edge(name, "collect")

@@ -7,7 +7,7 @@ paused beyond its lease changes nothing. Time in leases is the database's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, Literal, assert_never
 
@@ -15,13 +15,13 @@ from psycopg import DatabaseError
 from psycopg.types.json import Jsonb
 
 from domain.errors import Conflict, NotFound, StaleFence
-from domain.ids import OrganizationId, ThreadId
+from domain.ids import OrganizationId, RunId, ThreadId
 from domain.runs import Run, RunStatus, ThreadStatus
 from domain.text import clean_json
 from domain.tools import ToolFailure, ToolResult
 from jobs.queue import AT_ONCE, Queue
 from jobs.submission import Accepted, Claim, Submission
-from storage import children, events, tool_calls
+from storage import approvals, children, events, tool_calls
 from storage.connection import Statement
 from storage.database import SET_ENGINE, Connection, Database, Row
 from storage.fence import fenced
@@ -61,7 +61,22 @@ class JobEngine:
         Raises NotFound for a thread that isn't the caller's, Conflict for a busy thread under `reject`, for a child thread, and
         for an idempotency key that came with another body.
         """
-        accepted = (
+        if new.answers:
+            return await self._accept_answers(new, claim=claim)
+        ((row,),) = await self._db.batch(new.organization_id, [self._accept(new, claim=claim)])
+        return await self._accepted(new, row)
+
+    async def _accept_answers(self, new: Submission, *, claim: bool) -> Accepted:
+        """`accept`, with what was decided about the interrupts the run goes on with; a refusal undoes both."""
+        async with self._db.tenant(new.organization_id) as conn:
+            new = await self._decide(conn, new)
+            sql, params = self._accept(new, claim=claim)
+            row = await (await conn.execute(sql.encode(), params)).fetchone()
+            assert row is not None
+            return await self._accepted(new, row)
+
+    def _accept(self, new: Submission, *, claim: bool) -> Statement:
+        return (
             Q["accept"],
             {
                 "run_id": new.run_id,
@@ -82,22 +97,16 @@ class JobEngine:
                 **self._claimant(claim),
             },
         )
-        ((row,),) = await self._db.batch(new.organization_id, [accepted])
+
+    async def _accepted(self, new: Submission, row: Row) -> Accepted:
         outcome: Outcome = row["outcome"]
         match outcome:
             case "accepted":
                 run = new.run(accepted_at=row["accepted_at"], skills_generation=row["skills_generation"])
-                return Accepted(run, _claim_of(row), row["last_seq"], row["new_thread"])
+                return Accepted(run, _claim_of(row), row["last_seq"], row["new_thread"], row["interrupted"])
             case "known":
-                if row["known_fingerprint"] != new.fingerprint:
-                    raise Conflict(
-                        "This Idempotency-Key came before with another request; use a new key for a new request.",
-                        key=new.idempotency_key,
-                    )
-                known = await self._db.fetch_one(new.organization_id, Q["find"], {"run_id": row["known_run_id"]})
-                if known is None:
-                    raise NotFound("run", row["known_run_id"])  # deleted between the two statements
-                return Accepted(run_of(known), None, 0)
+                known = await self._known(new, row["known_run_id"], row["known_fingerprint"])
+                return Accepted(known, None, 0)
             case "not_found":
                 raise NotFound("thread", new.thread_id)
             case "child":
@@ -112,6 +121,40 @@ class JobEngine:
                 )
             case _:
                 assert_never(outcome)
+
+    async def _known(self, new: Submission, run_id: RunId, known_fingerprint: str) -> Run:
+        """The run of an earlier request with the same key. Raises Conflict where that was another request."""
+        if known_fingerprint != new.fingerprint:
+            raise Conflict(
+                "This Idempotency-Key came before with another request; use a new key for a new request.",
+                key=new.idempotency_key,
+            )
+        known = await self._db.fetch_one(new.organization_id, Q["find"], {"run_id": run_id})
+        if known is None:
+            raise NotFound("run", run_id)  # deleted between the two statements
+        return run_of(known)
+
+    async def repeated(self, new: Submission) -> Run | None:
+        """The run that an earlier request with the same key made. Raises Conflict where that was another request."""
+        row = await self._db.fetch_one(new.organization_id, Q["known"], _key_of(new))
+        return None if row is None else await self._known(new, row["run_id"], row["fingerprint"])
+
+    async def _decide(self, conn: Connection, new: Submission) -> Submission:
+        """Take the answers the run goes on with, unless an earlier request with the same key has given them."""
+        if new.idempotency_key is not None:
+            cursor = await conn.execute(Q["known"].encode(), _key_of(new))
+            if await cursor.fetchone() is not None:
+                return new
+        waited = await approvals.decide(
+            conn,
+            new.organization_id,
+            new.thread_id,
+            new.run_id,
+            new.answers,
+            user_id=new.user_id,
+            trace_id=new.trace_id,
+        )
+        return replace(new, kwargs={**new.kwargs, "waited_seconds": waited})
 
     async def submit(self, new: Submission, *, claim: bool) -> Accepted:
         """`accept`, where a concurrent request with the same idempotency key may win: then its run is returned."""
@@ -163,23 +206,26 @@ class JobEngine:
         *,
         acting: Acting | None = None,
         error: dict[str, Any] | None = None,
+        at_interrupt: bool = False,
         claim_next: bool,
     ) -> Claim | None:
         """End a run: the checkpoints `acting` has put by, its last events (the terminal one last), its row, its open tool calls,
-        its thread, its job; take the next.
+        its thread (`at_interrupt`: it waits for somebody), its job; take the next.
 
         Raises StaleFence, having changed nothing, where the run was taken over.
         """
+        after = "interrupted" if at_interrupt and status == "success" else _THREAD_AFTER.get(status, "idle")
         if acting is None:
-            return await self._finish(claim, thread_id, status, log, [], error=error, claim_next=claim_next)
+            return await self._finish(claim, thread_id, status, after, log, [], error=error, claim_next=claim_next)
         async with pending(acting) as put_by:
-            return await self._finish(claim, thread_id, status, log, put_by, error=error, claim_next=claim_next)
+            return await self._finish(claim, thread_id, status, after, log, put_by, error=error, claim_next=claim_next)
 
     async def _finish(
         self,
         claim: Claim,
         thread_id: ThreadId,
         status: RunStatus,
+        thread_status: ThreadStatus,
         log: Sequence[tuple[int, dict[str, Any]]],
         put_by: Sequence[Statement],
         *,
@@ -198,7 +244,7 @@ class JobEngine:
             "thread_id": thread_id,
             "job_id": claim.job_id,
             "status": status,
-            "thread_status": _THREAD_AFTER.get(status, "idle"),
+            "thread_status": thread_status,
             "error": Jsonb(error) if error else None,
             **self._claimant(claim_next),
         }
@@ -222,7 +268,7 @@ class JobEngine:
         `log` is given without sequence numbers of its own: they are taken from the thread here.
         """
         async with self._db.tenant(organization_id) as conn:
-            await conn.execute(Q["lock_thread"].encode(), {"thread_id": run.thread_id})
+            locked = await conn.execute(Q["lock_thread"].encode(), {"thread_id": run.thread_id})
             cursor = await conn.execute(Q["request_cancel"].encode(), {"run_id": run.run_id})
             row = await cursor.fetchone()
             if row is None or row["status"] == "running":
@@ -238,12 +284,13 @@ class JobEngine:
                 last = await cursor.fetchone()
                 first = int(last["last_seq"]) + 1 if last else 1
                 numbered = [(first + n, event) for n, (_, event) in enumerate(log)]
-                for sql, params in (
-                    events.appended(organization_id, run.thread_id, run.run_id, numbered, terminal=True),
-                    # one that was given back to the queue may have left some open
-                    tool_calls.abandoned(run.run_id, _abandoned("interrupted")),
-                    children.waiting_failed(run.thread_id),
-                ):
+                told = [events.appended(organization_id, run.thread_id, run.run_id, numbered, terminal=True)]
+                thread = await locked.fetchone()
+                if row["attempt"] or not (thread and thread["interrupted"]):
+                    # one that was given back to the queue may have left some open; what waits for a decision goes on waiting
+                    told.append(tool_calls.abandoned(run.run_id, _abandoned("interrupted")))
+                    told.append(children.waiting_failed(run.thread_id))
+                for sql, params in told:
                     await conn.execute(sql.encode(), params)
                 await self._settle(conn, run.thread_id, "interrupted")
         return "interrupted"
@@ -299,6 +346,10 @@ def _claim_of(row: Row) -> Claim | None:
     if row["job_id"] is None:
         return None
     return Claim(**{field.name: row[field.name] for field in fields(Claim)})
+
+
+def _key_of(new: Submission) -> dict[str, Any]:
+    return {"organization_id": new.organization_id, "user_id": new.user_id, "key": new.idempotency_key}
 
 
 def _abandoned(status: RunStatus) -> ToolResult:

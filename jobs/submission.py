@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from domain.approvals import Answer
 from domain.ids import AssistantId, OrganizationId, RunId, ThreadId, TraceId, UserId
 from domain.runs import MultitaskStrategy, Run
 
@@ -33,6 +34,8 @@ class Submission:
     thread_metadata: dict[str, Any]
     idempotency_key: str | None
     fingerprint: str
+    answers: tuple[Answer, ...] = ()
+    """What of the thread's interrupts the run goes on with; recorded with it."""
 
     def run(self, *, accepted_at: datetime, skills_generation: int) -> Run:
         """The run as it is stored once it is accepted."""
@@ -76,6 +79,8 @@ class Accepted:
     """Of the thread's log when the run was accepted."""
     new_thread: bool = False
     """Whether the thread came into being with the run."""
+    interrupted: bool = False
+    """Whether the thread's last run ended at an interrupt."""
 
 
 def fingerprint(body: dict[str, Any]) -> str:

@@ -45,6 +45,11 @@ def pending_calls(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
     return []
 
 
+def calling_message(messages: Sequence[BaseMessage]) -> AIMessage:
+    """The message of the step in progress: the last AI message."""
+    return next(message for message in reversed(messages) if isinstance(message, AIMessage))
+
+
 def build(state: State, skill: Skill, organization_name: str) -> list[AnyMessage]:
     """The whole prompt, nothing trimmed: the system message, then the conversation."""
     return assemble(parts(state, skill, organization_name))

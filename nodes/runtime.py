@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from storage.notes import Notes
     from storage.policies import ModelPolicies
     from storage.tool_calls import ToolCalls
+    from storage.tool_effects import ToolEffects
     from tools.mcp.servers import McpToolbox
     from tools.registry import Registry
 
@@ -58,7 +59,9 @@ class RunContext:
     trial: SkipJsonSchema[bool] = False
     """Whether a skill is only tried: nothing that a tool could change is changed."""
     waited_seconds: float = 0.0
-    """That the run has waited for tokens: its deadline is so much later."""
+    """That the turn has waited for tokens or for a person's decision: its deadline is so much later."""
+    outlived: bool = True
+    """Whether the conversation is there after the run, so that somebody can decide about what waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class Services:
     tools: Registry
     mcp: McpToolbox
     tool_calls: ToolCalls
+    tool_effects: ToolEffects
     children: Children
     json_prompts: JsonPrompts
     summary_prompt: str

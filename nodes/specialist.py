@@ -13,7 +13,7 @@ from langgraph.errors import GraphBubbleUp, GraphRecursionError
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
-from domain.errors import ConsiliumError, QuotaExceeded, StaleFence
+from domain.errors import ApprovalRequired, ConsiliumError, QuotaExceeded, StaleFence
 from domain.ids import ThreadId, ToolCallId
 from domain.knowledge import Source
 from domain.runs import ChildStatus
@@ -44,7 +44,7 @@ def make(services: Services, places: Places, child_graph: ChildGraph) -> Any:
                     context=runtime.context,
                 )
             result = conversation.result(final)
-        except (StaleFence, GraphBubbleUp, GraphRecursionError):
+        except (StaleFence, ApprovalRequired, GraphBubbleUp, GraphRecursionError):
             raise
         except QuotaExceeded as refused:
             if refused.waits:

@@ -152,6 +152,8 @@ class State(TypedDict):
     finish: Finish | None
     draft: AIMessage | None
     """In the mode `json`: an answer that isn't known to be JSON yet, and so no message yet."""
+    decisions: dict[str, dict[str, Any]]
+    """What a person decided about calls of the step in progress (`domain.approvals.Decision`), by their ids."""
     children: Annotated[list[ChildResult], collect]
     active_child: ActiveChild | None
     summary: Summary | None

@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from typing import Any
+from collections.abc import Awaitable, Mapping
+from dataclasses import replace
+from typing import Any, Final
 
 import structlog
 from langchain_core.messages import ToolMessage
 from langgraph.config import get_stream_writer
 from langgraph.runtime import Runtime
 
-from domain.errors import ConsiliumError, ToolDenied, ToolError
+from domain.errors import ConsiliumError, StaleFence, ToolDenied, ToolError
 from domain.ids import ThreadId, ToolCallId
-from domain.knowledge import Passage, Source
+from domain.knowledge import Source
 from domain.runs import ToolCallStatus
 from domain.skills import Skill
 from domain.sources import render_sources
 from domain.tools import ToolFailure, ToolResult
 from nodes.agent import Agent
-from nodes.prompt import pending_calls
+from nodes.effects import Outcome, effect_id, once
+from nodes.prompt import calling_message, pending_calls
 from nodes.runtime import RunContext, Services
 from nodes.state import Finish, State
 from nodes.toolset import find_tool
 from retrieval.cite import merge, number
 from tools.arguments import validate
-from tools.base import ToolContext
+from tools.base import Tool, ToolContext
 from tools.delegation import FINISH, SWITCH, finish_tool
 
 log = structlog.get_logger(__name__)
+EDITED: Final = (
+    "Note: a person changed this call before it was made. It was made with {arguments}. That was intended: don't repeat "
+    "the original call."
+)
+"""What the model is told of a call whose arguments it did not choose."""
 
 
 def make(services: Services, agent: Agent) -> Any:
@@ -47,7 +56,15 @@ def make(services: Services, agent: Agent) -> Any:
             agent=skill.name,
             local_only=bool(state.get("local_only")),
         )
-        executor = _Executor(services, skill, context, may_finish=delegation is not None, trial=run.trial)
+        executor = _Executor(
+            services,
+            skill,
+            context,
+            decisions=state.get("decisions") or {},
+            message_id=str(calling_message(state["messages"]).id),
+            may_finish=delegation is not None,
+            trial=run.trial,
+        )
         outcomes = await asyncio.gather(*(executor.run(call) for call in calls))
         return _update(state, services, calls, outcomes, executor.finish)
 
@@ -55,56 +72,94 @@ def make(services: Services, agent: Agent) -> Any:
 
 
 class _Executor:
-    """Runs the calls of one step."""
+    """Runs the calls of one step. `decisions` are what a person decided about them, `message_id` is that of the message they are of."""
 
     def __init__(
-        self, services: Services, skill: Skill, context: ToolContext, *, may_finish: bool, trial: bool
+        self,
+        services: Services,
+        skill: Skill,
+        context: ToolContext,
+        *,
+        decisions: Mapping[str, Mapping[str, Any]],
+        message_id: str,
+        may_finish: bool,
+        trial: bool,
     ) -> None:
         self._services = services
         self._skill = skill
         self._context = context
+        self._decisions = decisions
+        self._message_id = message_id
         self._may_finish = may_finish
         self._trial = trial
         self._emit = get_stream_writer()
         self.finish: Finish | None = None
 
-    async def run(self, call: dict[str, Any]) -> tuple[ToolResult, list[Passage]]:
+    async def run(self, asked: dict[str, Any]) -> Outcome:
         started = time.perf_counter()
+        decision = self._decisions.get(asked["id"], {})
+        edited = decision.get("type") == "edit"
+        call = {**asked, "args": decision["args"]} if edited else asked
         await self._record_start(call)
         self._announce(call, "running", None)
-        try:
-            content, passages = await self._execute(call)
-            result = _bounded(content, self._services.limits.max_tool_result_chars)
-        except ConsiliumError as failed:
-            passages = []
-            code = failed.code if isinstance(failed, ToolError) else f"tool_failed.{failed.code}"
-            result = ToolResult(
-                status="error", content="", error=ToolFailure(code=code, message=failed.message, details=failed.details)
-            )
-        except Exception:  # a fault of the tool's own costs its call, not the turn; the trace is in the log
-            log.exception("tool crashed", tool=call["name"], tool_call_id=call["id"])
-            passages = []
-            message = f"{call['name']} failed unexpectedly; try another way."
-            result = ToolResult(status="error", content="", error=ToolFailure(code="tool_crashed", message=message))
+        result, passages = await self._told(call, self._execute(call, decision))
+        if edited:
+            note = EDITED.format(arguments=json.dumps(call["args"], ensure_ascii=False))
+            result = result.model_copy(update={"content": f"{note}\n\n{result.content}".strip()})
         duration_ms = round((time.perf_counter() - started) * 1000)
         await self._record_finish(call, result)
         self._announce(call, _status(result), duration_ms, result.error)
         return result, passages
 
-    async def _execute(self, call: dict[str, Any]) -> tuple[str, list[Passage]]:
+    async def _execute(self, call: dict[str, Any], decision: Mapping[str, Any]) -> Outcome:
+        """Carry it out. What changes something goes through the ledger; a run of LangGraph Studio has none. Raises ConsiliumError."""
+        if decision.get("type") == "reject":
+            raise _denied(call["name"], decision.get("message"))
         if call["name"] == FINISH and self._may_finish:
             arguments = validate(FINISH, finish_tool()["function"]["parameters"], call["args"])
             self.finish = {"summary": arguments["summary"], "citations": arguments.get("citations", [])}
-            return "The result is handed to the supervisor.", []
-        tool = await find_tool(self._services, self._context.organization_id, self._skill, call["name"])
+            return ToolResult(status="success", content="The result is handed to the supervisor."), []
+        context = self._context
+        tool = await find_tool(self._services, context.organization_id, self._skill, call["name"])
         arguments = validate(tool.name, tool.parameters, call["args"])
         if self._trial and tool.side_effect:
             raise ToolDenied(
                 f"{tool.name} changes something, which a test-run doesn't; go on as if it had been done.",
                 tool=tool.name,
             )
-        output = await tool.call(self._context, arguments)
-        return output.content, output.passages
+        if not decision and self._skill.needs_approval(tool.name, side_effect=tool.side_effect):
+            # it has come to be one that waits since the step was looked at
+            raise ToolDenied(f"{tool.name} needs a person's approval, which was not asked for. Call it again.")
+        if not tool.side_effect or context.run_id is None:
+            return await self._call(tool, context, arguments)
+        key = effect_id(context.thread_id, self._message_id, call["id"], tool.name, arguments)
+        keyed = replace(context, effect_id=key)
+        return await once(
+            self._services.tool_effects,
+            tool,
+            keyed,
+            call["id"],
+            lambda: self._told(call, self._call(tool, keyed, arguments)),
+        )
+
+    async def _call(self, tool: Tool, context: ToolContext, arguments: dict[str, Any]) -> Outcome:
+        output = await tool.call(context, arguments)
+        return _bounded(output.content, self._services.limits.max_tool_result_chars), output.passages
+
+    async def _told(self, call: dict[str, Any], work: Awaitable[Outcome]) -> Outcome:
+        """What `work` gives, or its failure as the model reads it."""
+        try:
+            return await work
+        except StaleFence:
+            raise
+        except ConsiliumError as failed:
+            code = failed.code if isinstance(failed, ToolError) else f"tool_failed.{failed.code}"
+            failure = ToolFailure(code=code, message=failed.message, details=failed.details)
+        except Exception:  # a fault of the tool's own costs its call, not the turn; the trace is in the log
+            log.exception("tool crashed", tool=call["name"], tool_call_id=call["id"])
+            message = f"{call['name']} failed unexpectedly; try another way."
+            failure = ToolFailure(code="tool_crashed", message=message)
+        return ToolResult(status="error", content="", error=failure), []
 
     async def _record_start(self, call: dict[str, Any]) -> None:
         context = self._context
@@ -154,6 +209,13 @@ def _status(result: ToolResult) -> ToolCallStatus:
     return "succeeded"
 
 
+def _denied(name: str, reason: str | None) -> ToolDenied:
+    because = f" The reason given: {reason}" if reason else ""
+    return ToolDenied(
+        f"A person rejected this call of {name}; it was not made.{because} Don't repeat it unless the user asks for it."
+    )
+
+
 def _bounded(content: str, limit: int) -> ToolResult:
     if len(content) <= limit:
         return ToolResult(status="success", content=content)
@@ -164,7 +226,7 @@ def _update(
     state: State,
     services: Services,
     calls: list[dict[str, Any]],
-    outcomes: list[tuple[ToolResult, list[Passage]]],
+    outcomes: list[Outcome],
     finish: Finish | None,
 ) -> dict[str, Any]:
     """Tool messages in the order of the calls; found passages take the turn's next numbers, in that order."""
@@ -199,6 +261,7 @@ def _update(
         "messages": messages,
         "turn": turn,
         "finish": finish,
+        **({"decisions": {}} if state.get("decisions") else {}),
         "sources": [{**source.model_dump(mode="json"), "in_context": source.n in in_context} for source in sources],
         **({"local_only": True} if found_local else {}),
     }

@@ -22,6 +22,7 @@ from server.auth import Authenticator
 from server.engine.engine import Engine
 from server.errors import IDENTITY_KEY
 from server.metrics import Metered, Metrics
+from storage.approvals import Approvals
 from storage.audit_log import AuditLog
 from storage.children import Children
 from storage.database import Database
@@ -56,6 +57,7 @@ class AppState:
     threads: Threads
     children: Children
     tool_calls: ToolCalls
+    approvals: Approvals
     model_calls: ModelCalls
     metrics: Metrics
     metered: Metered

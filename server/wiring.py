@@ -35,11 +35,13 @@ from retrieval.search import LexicalRetriever
 from server.assistants import Assistants
 from server.auth import Authenticator
 from server.deps import AppState
+from server.engine.closing import OpenCalls
 from server.engine.engine import Engine
 from server.engine.executor import Executor
 from server.metrics import Metered, Metrics
 from server.one_shot import record_call
 from storage import embedded, migrate
+from storage.approvals import Approvals
 from storage.audit_log import AuditLog
 from storage.breakers import BreakerStore
 from storage.children import Children
@@ -60,6 +62,7 @@ from storage.saver import TenantSaver
 from storage.skills import Skills
 from storage.threads import Threads
 from storage.tool_calls import ToolCalls
+from storage.tool_effects import ToolEffects
 from tools.documents import SearchDocuments
 from tools.mcp.addresses import networks
 from tools.mcp.config import load_operator_servers
@@ -123,6 +126,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             tools=Registry([SearchDocuments(retriever), web_search, SaveOrganizationNote(notes)]),
             mcp=mcp,
             tool_calls=ToolCalls(db),
+            tool_effects=ToolEffects(db),
             children=Children(db),
             json_prompts=load_json_prompts(),
             summary_prompt=load_summary_prompt(),
@@ -184,7 +188,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             skills,
             jobs,
             events,
-            services.children,
+            OpenCalls(graphs, services.children, services.tool_calls, services.tool_effects),
             saver,
             services.caller.ledger,
             threads,
@@ -231,6 +235,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
                 threads=threads,
                 children=services.children,
                 tool_calls=services.tool_calls,
+                approvals=Approvals(db),
                 model_calls=services.caller.calls,
                 metrics=metrics,
                 metered=metered,

@@ -69,6 +69,10 @@ class Children:
     async def set_status(self, organization_id: OrganizationId, thread_id: ThreadId, status: ChildStatus) -> None:
         await self._db.execute(organization_id, Q["set_status"], {"thread_id": thread_id, "status": status})
 
+    async def fail_waiting(self, organization_id: OrganizationId, root_thread_id: ThreadId) -> None:
+        """Mark those that wait for something which won't come as failed."""
+        await self._db.execute(organization_id, Q["fail_waiting"], {"thread_id": root_thread_id})
+
     async def waiting(self, organization_id: OrganizationId, root_thread_id: ThreadId) -> list[str]:
         """The checkpoint namespaces of the children that are being worked in."""
         rows = await self._db.fetch_all(organization_id, Q["waiting"], {"thread_id": root_thread_id})

@@ -146,6 +146,13 @@ class BatchingConnection(AsyncConnection[DictRow]):
         yield from self._exec_command(b"COMMIT")
         yield from self._pipeline._sync_gen()
 
+    def _rollback_gen(self) -> PQGen[None]:
+        # psycopg forgets its prepared statements then, and has the server forget all there are
+        forgotten = bool(self._prepared._names)
+        yield from super()._rollback_gen()
+        if forgotten:
+            self._names.clear()
+
     @asynccontextmanager
     async def pipeline(self) -> AsyncIterator[AsyncPipeline]:
         async with self.lock:

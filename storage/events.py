@@ -75,10 +75,11 @@ class Events:
             with fenced(run_id):
                 await self._db.batch(organization_id, [moved, held(run_id, fence), *put_by])
 
-    async def last_seq(self, organization_id: OrganizationId, thread_id: ThreadId) -> int:
-        """The thread's last sequence number; 0 where nothing was logged or the thread is gone."""
+    async def last_seq(self, organization_id: OrganizationId, thread_id: ThreadId) -> tuple[int, bool]:
+        """The thread's last sequence number, and whether its last run ended at an interrupt; 0 and False where nothing was logged or
+        the thread is gone."""
         row = await self._db.fetch_one(organization_id, Q["last_seq"], {"thread_id": thread_id})
-        return int(row["last_seq"]) if row else 0
+        return (int(row["last_seq"]), bool(row["interrupted"])) if row else (0, False)
 
     async def after(self, organization_id: OrganizationId, run_id: RunId, after_seq: int) -> list[Flush]:
         """A run's flushes that reach past `after_seq`, in order."""

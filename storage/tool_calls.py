@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -56,6 +57,45 @@ class ToolCalls:
                 "arguments": Jsonb(clean_json(arguments)),
             },
         )
+
+    async def propose(
+        self,
+        organization_id: OrganizationId,
+        run_id: RunId,
+        thread_id: ThreadId,
+        tool_call_id: ToolCallId,
+        *,
+        agent: str,
+        name: str,
+        arguments: dict[str, Any],
+    ) -> None:
+        """Record a call that waits for a decision. One that waits since an earlier run is this run's now."""
+        await self.adopt(organization_id, run_id, thread_id, [tool_call_id])
+        await self.start(
+            organization_id,
+            run_id,
+            thread_id,
+            tool_call_id,
+            agent=agent,
+            name=name,
+            arguments=arguments,
+            status="pending",
+        )
+
+    async def adopt(
+        self, organization_id: OrganizationId, run_id: RunId, thread_id: ThreadId, tool_call_ids: Sequence[str]
+    ) -> None:
+        """Calls that waited for a decision belong to the run that goes on with it."""
+        params = {"run_id": run_id, "thread_id": thread_id, "tool_call_ids": list(tool_call_ids)}
+        await self._write(organization_id, "adopt", params)
+
+    async def abandon_waiting(
+        self, organization_id: OrganizationId, run_id: RunId, root_thread_id: ThreadId, result: ToolResult
+    ) -> None:
+        """Close the calls, a conversation's and its children's, that nobody decided about: this run goes on without."""
+        dumped = Jsonb(result.model_dump(mode="json"))
+        params = {"run_id": run_id, "thread_id": root_thread_id, "result": dumped}
+        await self._write(organization_id, "abandon_waiting", params)
 
     async def finish(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from domain.ids import OrganizationId, RunId, ThreadId, UserId
+from domain.ids import EffectId, OrganizationId, RunId, ThreadId, UserId
 from domain.knowledge import Passage
 
 
@@ -20,6 +20,8 @@ class ToolContext:
     agent: str
     local_only: bool = False
     """Whether the conversation holds what must not leave the premises."""
+    effect_id: EffectId | None = None
+    """Of a call that changes something: the idempotency key to pass on. The same where the call is carried out again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,11 @@ class Tool(Protocol):
     @property
     def side_effect(self) -> bool:
         """Whether a call changes anything anywhere."""
+        ...
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether a call that may have been carried out can be repeated without harm."""
         ...
 
     def unavailable(self) -> str | None:

@@ -57,6 +57,7 @@ def describe(tool: Tool, agents: list[str]) -> dict[str, Any]:
         "description": tool.description,
         "parameters": tool.parameters,
         "side_effect": tool.side_effect,
+        "idempotent": tool.idempotent,
         "available": tool.unavailable() is None,
         "unavailable_reason": tool.unavailable(),
         "agents": agents,

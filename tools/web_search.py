@@ -100,6 +100,7 @@ class WebSearch:
         "additionalProperties": False,
     }
     side_effect = False
+    idempotent = True
 
     def __init__(
         self, api_key: str | None, base_url: str = "https://api.tavily.com", defaults: SearchDefaults | None = None

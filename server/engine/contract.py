@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from domain.approvals import Answer
 from domain.identity import Identity
 from domain.ids import AssistantId, OrganizationId, RunId, ThreadId, TraceId
 from domain.runs import DisconnectMode, Event, MultitaskStrategy, Run, RunStatus
@@ -43,6 +44,14 @@ class RunRequest:
     """A skill to be tried: it stands in for the one of its name, and no tool changes anything."""
 
 
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """How a run goes on at interrupts: `resume` by their ids, as the graph takes it, and what of that are people's decisions."""
+
+    resume: dict[str, Any]
+    answers: tuple[Answer, ...]
+
+
 class RunEngine(Protocol):
     """Accepts, follows and ends runs. Every method works for one organisation; a foreign id answers as a missing one."""
 
@@ -58,12 +67,20 @@ class RunEngine(Protocol):
         thread_metadata: dict[str, Any] | None = None,
         own_thread: bool = False,
         ephemeral: bool = False,
+        resumption: Resumption | None = None,
     ) -> Run:
-        """Accept a run. With `own_thread` the thread is made for it; with `ephemeral` it goes away when the run is over.
+        """Accept a run. With `own_thread` the thread is made for it; with `ephemeral` it goes away when the run is over. With
+        `resumption` it goes on at interrupts, in place of what the request's command says.
 
         Raises NotFound for a missing thread (unless `create_thread`), Conflict where the thread is busy and the strategy is
-        `reject`, or where the idempotency key came with another body before.
+        `reject`, where the idempotency key came with another body before, or where an interrupt is answered already.
         """
+        ...
+
+    async def repeated(
+        self, identity: Identity, thread_id: ThreadId, request: RunRequest, *, idempotency_key: str, trace_id: TraceId
+    ) -> Run | None:
+        """The run that the same request with this key made before; None where there is none. Raises Conflict as `submit`."""
         ...
 
     def tail(self, organization_id: OrganizationId, run: Run, *, after_seq: int | None) -> AsyncIterator[Event | None]:

@@ -22,7 +22,7 @@ from jobs.engine import JobEngine
 from jobs.submission import Accepted, Claim, Submission, fingerprint
 from nodes.runtime import RunContext
 from providers.chooser import Chooser
-from server.engine.contract import RunRequest
+from server.engine.contract import Resumption, RunRequest
 from server.engine.executor import Execution, Executor, run_config
 from server.engine.log import HEARTBEAT_SECONDS, PUBLIC, RunLog, decode
 from server.render.serialize import only
@@ -104,51 +104,76 @@ class Engine:
         thread_metadata: dict[str, Any] | None = None,
         own_thread: bool = False,
         ephemeral: bool = False,
+        resumption: Resumption | None = None,
     ) -> Run:
         if request.multitask_strategy not in SERVED_STRATEGIES:
             raise InvalidInput("multitask_strategy", f"must be one of {', '.join(SERVED_STRATEGIES)}")
         asked = {**request.config.get("configurable", {}), **request.context}
         await self._check_model(identity, asked)
         await self._check_quota(identity)
-        kwargs = {
-            **{
-                key: value
-                for key, value in asdict(request).items()
-                if key not in ("assistant_id", "graph_id", "metadata")
-            },
-            "organization_name": identity.organization_name,
-            "ephemeral": ephemeral,
-        }
-        accepted = await self._jobs.submit(
-            Submission(
-                run_id=RunId(new_id()),
-                thread_id=thread_id,
-                organization_id=identity.organization_id,
-                user_id=identity.user_id,
-                see_all_threads=identity.at_least("manager"),
-                assistant_id=request.assistant_id,
-                graph_id=request.graph_id,
-                trace_id=trace_id,
-                kwargs=kwargs,
-                metadata=request.metadata,
-                multitask_strategy=request.multitask_strategy,
-                create_thread=create_thread or own_thread or ephemeral,
-                thread_metadata=thread_metadata or {},
-                idempotency_key=idempotency_key,
-                fingerprint=fingerprint(
-                    {
-                        **asdict(request),
-                        "thread_id": None if own_thread or ephemeral else thread_id,
-                        "kept": not ephemeral,
-                    }
-                ),
-            ),
-            claim=self._has_room(),
+        submission = self._submission(
+            identity,
+            thread_id,
+            request,
+            idempotency_key=idempotency_key,
+            trace_id=trace_id,
+            create_thread=create_thread or own_thread or ephemeral,
+            thread_metadata=thread_metadata,
+            told_thread=None if own_thread or ephemeral else thread_id,
+            ephemeral=ephemeral,
+            resumption=resumption,
         )
+        accepted = await self._jobs.submit(submission, claim=self._has_room())
         if accepted.claim is not None:
             mine = accepted.run if accepted.claim.run_id == accepted.run.run_id else None
             self._begin(accepted.claim, mine, accepted if mine else None)
         return accepted.run
+
+    async def repeated(
+        self, identity: Identity, thread_id: ThreadId, request: RunRequest, *, idempotency_key: str, trace_id: TraceId
+    ) -> Run | None:
+        submission = self._submission(
+            identity, thread_id, request, idempotency_key=idempotency_key, trace_id=trace_id, told_thread=thread_id
+        )
+        return await self._jobs.repeated(submission)
+
+    def _submission(
+        self,
+        identity: Identity,
+        thread_id: ThreadId,
+        request: RunRequest,
+        *,
+        idempotency_key: str | None,
+        trace_id: TraceId,
+        told_thread: ThreadId | None,
+        create_thread: bool = False,
+        thread_metadata: dict[str, Any] | None = None,
+        ephemeral: bool = False,
+        resumption: Resumption | None = None,
+    ) -> Submission:
+        """`told_thread` is the thread the request names."""
+        asked = asdict(request)
+        kwargs = {key: value for key, value in asked.items() if key not in ("assistant_id", "graph_id", "metadata")}
+        if resumption is not None:
+            kwargs["command"] = {**(request.command or {}), "resume": resumption.resume}
+        return Submission(
+            run_id=RunId(new_id()),
+            thread_id=thread_id,
+            organization_id=identity.organization_id,
+            user_id=identity.user_id,
+            see_all_threads=identity.at_least("manager"),
+            assistant_id=request.assistant_id,
+            graph_id=request.graph_id,
+            trace_id=trace_id,
+            kwargs={**kwargs, "organization_name": identity.organization_name, "ephemeral": ephemeral},
+            metadata=request.metadata,
+            multitask_strategy=request.multitask_strategy,
+            create_thread=create_thread,
+            thread_metadata=thread_metadata or {},
+            idempotency_key=idempotency_key,
+            fingerprint=fingerprint({**asked, "thread_id": told_thread, "kept": not ephemeral}),
+            answers=resumption.answers if resumption is not None else (),
+        )
 
     async def _check_model(self, identity: Identity, asked: dict[str, Any]) -> None:
         """A model that can't be had is refused before the run is accepted."""
@@ -301,7 +326,7 @@ class Engine:
         held = None
         if run is not None and accepted is not None:
             held = self._register(claim, run, accepted.last_seq)
-            held.new_thread = accepted.new_thread
+            held.new_thread, held.interrupted = accepted.new_thread, accepted.interrupted
         task = asyncio.create_task(self._hold(claim, held))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -316,7 +341,10 @@ class Engine:
         run = await self._runs.find(claim.organization_id, claim.run_id)
         if run is None:
             return None
-        return self._register(claim, run, await self._events.last_seq(claim.organization_id, run.thread_id))
+        last_seq, interrupted = await self._events.last_seq(claim.organization_id, run.thread_id)
+        held = self._register(claim, run, last_seq)
+        held.interrupted = interrupted
+        return held
 
     async def _hold(self, claim: Claim, held: Execution | None) -> None:
         """Execute a claimed run, then the one claimed with its end, and so on."""
@@ -378,5 +406,6 @@ def _context(run: Run) -> RunContext:
         response_schema=asked.get("response_schema"),
         orchestration=asked.get("orchestration") or "graph",
         wishes=ModelPolicy.of(asked),
-        waited_seconds=run.waited_seconds,
+        waited_seconds=run.waited_seconds + float(run.kwargs.get("waited_seconds") or 0),
+        outlived=not run.kwargs.get("ephemeral"),
     )

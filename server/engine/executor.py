@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 import structlog
-from langchain_core.messages import RemoveMessage, ToolMessage
+from langchain_core.messages import RemoveMessage
 from langchain_core.messages.utils import convert_to_messages
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import EmptyInputError, GraphRecursionError
@@ -16,19 +16,16 @@ from langgraph.types import Command
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
-from domain.errors import ConsiliumError, InvalidInput, QuotaExceeded, RunCancelled, StaleFence
+from domain.errors import Conflict, ConsiliumError, InvalidInput, QuotaExceeded, RunCancelled, StaleFence
 from domain.identity import Identity
 from domain.runs import Run, RunStatus
 from domain.skills import MAIN, Skill
-from domain.tools import ToolFailure, ToolResult
 from graphs.build import SUPERVISOR, Graphs
 from jobs.engine import JobEngine
 from jobs.submission import Claim
-from nodes.prompt import pending_calls
 from nodes.runtime import RunContext
-from nodes.texts import language_of, text
+from server.engine.closing import Closed, OpenCalls
 from server.engine.log import RunLog, encode, public_update
-from storage.children import Children
 from storage.events import Events
 from storage.quota import QuotaLedger
 from storage.saver import Acting, TenantSaver, acting_for, checkpoint_thread, write_pending
@@ -43,6 +40,8 @@ RECHECK_SECONDS = 900.0
 """A run that waits for tokens sees so often whether it can go on sooner: a default that was raised wakes nobody."""
 CROWDED_SECONDS = 5.0
 """The same where tokens are only reserved, not used: they come free with the calls that hold them."""
+INTERRUPT = "__interrupt__"
+"""The update that says what waits for somebody."""
 RECURSION_LIMIT = 250
 """Supersteps; far above what the limits of a turn allow, which end it honestly before."""
 
@@ -58,6 +57,10 @@ class Execution:
     acting: Acting | None = None
     new_thread: bool = False
     """Whether the thread came into being with this run, so that there is no state to read."""
+    interrupted: bool = False
+    """Whether the thread's last run ended at an interrupt: what waits there is answered by this run, or never."""
+    at_interrupt: bool = False
+    """Whether this one has ended at one."""
     ending: Ending | None = None
     resumes_at: datetime | None = None
     """The run has no tokens left and is to wait for them until then."""
@@ -100,7 +103,7 @@ class Executor:
         skills: Skills,
         jobs: JobEngine,
         events: Events,
-        children: Children,
+        open_calls: OpenCalls,
         saver: TenantSaver,
         quota: QuotaLedger,
         threads: Threads,
@@ -113,7 +116,7 @@ class Executor:
         self._skills = skills
         self._jobs = jobs
         self._events = events
-        self._children = children
+        self._open_calls = open_calls
         self._saver = saver
         self._quota = quota
         self._threads = threads
@@ -147,7 +150,10 @@ class Executor:
             if held.resumes_at is not None:
                 return await self._postpone(held, held.resumes_at, outcome, claim_next=claim_next)
             if outcome.status != "success":
-                await self._close_open_calls(held)
+                try:
+                    _log_closed(held, await self._open_calls.cancelled(run))
+                except StaleFence:
+                    held.ending = "fenced"
             return await self._finish(held, outcome, run, claim_next=claim_next)
 
     async def _postpone(
@@ -178,6 +184,7 @@ class Executor:
             stored,
             acting=held.acting,
             error=outcome.error,
+            at_interrupt=held.at_interrupt,
             claim_next=claim_next,
         )
         if run.kwargs.get("ephemeral"):
@@ -250,6 +257,8 @@ class Executor:
         ):
             method = part["type"]
             data = public_update(part["data"]) if method == "updates" else part["data"]
+            if method == "updates" and not part["ns"] and INTERRUPT in data:
+                held.at_interrupt = True
             held.log.append(method, tuple(part["ns"]), data)
             if (retracted := _retracted(method, data)) is not None:
                 held.log.append("messages", tuple(part["ns"]), (RemoveMessage(id=retracted), {}))
@@ -272,12 +281,22 @@ class Executor:
             reached = await self._saver.aget_tuple(config)
             if reached is not None and reached.metadata.get("run_id") == held.run.run_id:
                 return None
-        if kwargs.get("command"):
-            return Command(**kwargs["command"])
+        if command := kwargs.get("command"):
+            if held.claim.attempt == 1 and isinstance(command.get("resume"), dict):
+                await self._check_waiting(held, config, command["resume"])
+            return Command(**command)
         given = kwargs.get("input")
         if given is None:
             return None
+        if held.interrupted:
+            _log_closed(held, await self._open_calls.undecided(held.run))
         return {**given, "messages": convert_to_messages(given.get("messages") or [])}
+
+    async def _check_waiting(self, held: Execution, config: RunnableConfig, answers: dict[str, Any]) -> None:
+        """Raises Conflict where what is answered waits no more: a run before this one has ended otherwise than it was to."""
+        snapshot = await self._graphs[held.run.graph_id].aget_state(config)
+        if gone := answers.keys() - {interrupt.id for interrupt in snapshot.interrupts}:
+            raise Conflict("What was decided waits no more: the conversation has gone on.", interrupt_ids=sorted(gone))
 
     async def _keep(self, held: Execution) -> None:
         """Extend the lease; learn of a cancel that another replica accepted."""
@@ -312,30 +331,11 @@ class Executor:
         await self._events.append(claim.organization_id, run.thread_id, run.run_id, claim.fence, stored, held.acting)
         held.log.mark_stored(len(waiting))
 
-    async def _close_open_calls(self, held: Execution) -> None:
-        """Give every open tool call of the thread, and of the children being worked in, its one tool message."""
-        run = held.run
-        graph = self._graphs[run.graph_id]
-        namespaces = ["", *await self._children.waiting(run.organization_id, run.thread_id)]
-        for namespace in namespaces:
-            config: RunnableConfig = {
-                "configurable": {
-                    "thread_id": checkpoint_thread(run.organization_id, run.thread_id),
-                    "checkpoint_ns": namespace,
-                }
-            }
-            try:
-                snapshot = await graph.aget_state(config)
-                messages = snapshot.values.get("messages", [])
-                if calls := pending_calls(messages):
-                    language = language_of(messages[0].text)
-                    closing = [_closed(call, language) for call in calls]
-                    await graph.aupdate_state(config, {"messages": closing}, as_node="finish")
-            except StaleFence:
-                held.ending = "fenced"
-                return
-            except ValueError as unreadable:
-                log.warning("no state to close", run_id=run.run_id, namespace=namespace, error=str(unreadable))
+
+def _log_closed(held: Execution, closed: list[Closed]) -> None:
+    """The reader sees what became of every call."""
+    for namespace, messages in closed:
+        held.log.append("updates", namespace, {"tools": {"messages": messages}})
 
 
 def _retracted(method: str, data: Any) -> str | None:
@@ -360,17 +360,6 @@ def run_config(run: Run) -> RunnableConfig:
 def _owner(run: Run) -> Identity:
     """The run's user, as far as deleting its own thread goes."""
     return Identity(run.organization_id, run.kwargs.get("organization_name", ""), run.user_id, frozenset({"member"}))
-
-
-def _closed(call: dict[str, Any], language: str) -> ToolMessage:
-    failure = ToolFailure(code="cancelled", message=text("cancelled", language))
-    return ToolMessage(
-        ToolResult(status="error", content="", error=failure).model_dump_json(exclude_none=True),
-        id=f"tool:{call['id']}",
-        tool_call_id=call["id"],
-        name=call["name"],
-        status="error",
-    )
 
 
 def _error(failed: ConsiliumError, run: Run) -> dict[str, Any]:

@@ -10,14 +10,15 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Header, Query, Response
 
-from domain.errors import ConsiliumError, InvalidInput, NotFound
+from domain.errors import Conflict, ConsiliumError, InvalidInput, NotFound
 from domain.identity import Identity
 from domain.ids import RunId, ThreadId, is_uuid, new_id
 from domain.policy import ModelPolicy
 from domain.runs import TERMINAL, Event, Run, RunStatus
 from domain.trace import current_trace_id
+from server.approvals import resumption
 from server.deps import AppState, CallerDep, StateDep
-from server.engine.contract import RunRequest
+from server.engine.contract import Resumption, RunRequest
 from server.render.serialize import Hidden, dumps, error_json, only, run_json
 from server.render.sse import (
     HEARTBEAT,
@@ -218,6 +219,15 @@ async def _submit(state: AppState, caller: Identity, thread_id: str | None, body
         target, ephemeral = ThreadId(thread_id.lower()), False
     if asked.checkpoint_id is not None:
         await _check_checkpoint(state, caller, thread_id, asked.graph_id, asked.checkpoint_id)
+    answered: Resumption | None = None
+    if asked.command is not None and asked.command.get("resume") is not None:
+        try:
+            answered = await _answered(state, caller, target, asked)
+        except Conflict:
+            known = None if key is None else await _repeated(state, caller, target, asked, key)
+            if known is None:
+                raise
+            return known
     await state.rates.admit(caller.organization_id, caller.user_id, _named_model(state, asked))
     return await state.engine.submit(
         caller,
@@ -228,7 +238,19 @@ async def _submit(state: AppState, caller: Identity, thread_id: str | None, body
         create_thread=body.if_not_exists == "create",
         own_thread=thread_id is None,
         ephemeral=ephemeral,
+        resumption=answered,
     )
+
+
+async def _answered(state: AppState, caller: Identity, thread_id: ThreadId, asked: RunRequest) -> Resumption:
+    assert asked.command is not None, "it is a resume"
+    thread = await state.threads.get(caller, thread_id)
+    return await resumption(states_of(state), thread, state.graphs[asked.graph_id], asked.command["resume"])
+
+
+async def _repeated(state: AppState, caller: Identity, thread_id: ThreadId, asked: RunRequest, key: str) -> Run | None:
+    """The run of the same request before, whose answers are no longer waited for."""
+    return await state.engine.repeated(caller, thread_id, asked, idempotency_key=key, trace_id=current_trace_id())
 
 
 def _named_model(state: AppState, asked: RunRequest) -> str | None:

@@ -74,6 +74,13 @@ async def tool_calls(state: StateDep, caller: CallerDep, thread_id: str) -> Resp
     return _json({"tool_calls": [record.model_dump(mode="json") for record in records]})
 
 
+@router.get("/threads/{thread_id}/approvals")
+async def approvals(state: StateDep, caller: CallerDep, thread_id: str) -> Response:
+    """Who decided what about tool calls that waited, in a conversation and its children, oldest first."""
+    thread = await state.threads.get(caller, thread_id)
+    return _json({"approvals": await state.approvals.of_thread(caller.organization_id, thread.thread_id)})
+
+
 @router.post("/threads/{thread_id}/return")
 async def return_to_parent(state: StateDep, caller: CallerDep, thread_id: str) -> Response:
     """End the active child of a thread; the user's next message goes to the supervisor again. 409 while a run works."""

@@ -4,8 +4,8 @@ SELECT append_events(
     %(organization_id)s, %(thread_id)s, %(run_id)s, %(seq_first)s, %(seq_last)s, %(terminal)s, %(events)s);
 
 -- name: last_seq
--- The last sequence number of a thread's log.
-SELECT last_seq FROM threads WHERE thread_id = %(thread_id)s;
+-- The last sequence number of a thread's log, and whether its last run ended at an interrupt.
+SELECT last_seq, interrupted FROM threads WHERE thread_id = %(thread_id)s;
 
 -- name: after
 -- The flushes of one run that reach past a sequence number, in order.

@@ -24,7 +24,7 @@ WHERE seq_first <> before + 1;
 
 -- name: i3_one_tool_message
 -- Every tool call a model made has exactly one tool message in its conversation, as the log tells it: none has two, and none is
--- without where its run ended well.
+-- without where its run ended well, unless its thread waits for a decision.
 WITH told AS (
     SELECT e.run_id, e.thread_id, event->'ns' AS ns, message
     FROM run_events e
@@ -39,14 +39,15 @@ WITH told AS (
     FROM told t CROSS JOIN LATERAL jsonb_array_elements(t.message->'tool_calls') call WHERE t.message->>'type' = 'ai'
 )
 SELECT r.run_id || ' ' || c.id AS subject, coalesce(a.messages, 0) || ' tool messages' AS problem
-FROM calls c JOIN runs r USING (run_id) LEFT JOIN answers a ON (a.thread_id, a.ns, a.id) = (c.thread_id, c.ns, c.id)
-WHERE a.messages > 1 OR (a.messages IS NULL AND r.status = 'success');
+FROM calls c JOIN runs r USING (run_id) JOIN threads t ON t.thread_id = c.thread_id LEFT JOIN answers a ON (a.thread_id, a.ns, a.id) = (c.thread_id, c.ns, c.id)
+WHERE a.messages > 1 OR (a.messages IS NULL AND r.status = 'success' AND NOT t.interrupted);
 
 -- name: i3_no_call_is_left_open
--- The record of every tool call of a run that is over says how it ended.
+-- The record of every tool call of a run that is over says how it ended, or that it waits at its thread's interrupt.
 SELECT c.run_id || ' ' || c.tool_call_id AS subject, 'status ' || c.status || ', run ' || r.status AS problem
-FROM tool_calls c JOIN runs r USING (run_id)
-WHERE r.status NOT IN ('pending', 'running') AND (c.status IN ('pending', 'running') OR c.result IS NULL);
+FROM tool_calls c JOIN runs r USING (run_id) JOIN threads t ON t.thread_id = r.thread_id
+WHERE r.status NOT IN ('pending', 'running') AND (c.status IN ('pending', 'running') OR c.result IS NULL)
+  AND NOT (c.status = 'pending' AND t.interrupted);
 
 -- name: i4_reserved_is_what_is_reserved
 -- A day's reserved tokens are the sum of its open reservations.
@@ -87,6 +88,17 @@ WHERE u.status = 'reserved' AND r.status NOT IN ('pending', 'running');
 -- One record a tool call of a run.
 SELECT run_id || ' ' || tool_call_id AS subject, count(*) || ' records' AS problem
 FROM tool_calls GROUP BY run_id, thread_id, tool_call_id HAVING count(*) > 1;
+
+-- name: i5_one_effect_a_call
+-- A tool call of a run has one effect.
+SELECT run_id || ' ' || tool_call_id AS subject, count(*) || ' effects' AS problem
+FROM tool_effects GROUP BY run_id, thread_id, tool_call_id HAVING count(*) > 1;
+
+-- name: i5_an_interrupt_is_answered_once
+-- What was decided about an interrupt is carried out by one run; one that was cancelled before it began doesn't count.
+SELECT a.thread_id || ' ' || a.interrupt_id AS subject, count(*) || ' runs go on with it' AS problem
+FROM approvals a JOIN runs r USING (run_id) WHERE NOT (r.status = 'interrupted' AND r.attempt = 0)
+GROUP BY a.thread_id, a.interrupt_id HAVING count(*) > 1;
 
 -- name: i6_organisations_agree
 -- A row's organisation is its thread's.

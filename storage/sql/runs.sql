@@ -4,7 +4,7 @@ SELECT assert_fence(%s::uuid, %s::bigint);
 
 -- name: lock_thread
 -- The thread, locked until the transaction ends, so that submits on one thread come one by one.
-SELECT thread_id, user_id, parent_thread_id, last_seq FROM threads WHERE thread_id = %(thread_id)s FOR UPDATE;
+SELECT thread_id, user_id, parent_thread_id, last_seq, interrupted FROM threads WHERE thread_id = %(thread_id)s FOR UPDATE;
 
 -- name: accept
 -- Record a run with its job, or say why not; then the columns of `claim`.
@@ -12,6 +12,11 @@ SELECT * FROM accept_run(
     %(run_id)s, %(thread_id)s, %(organization_id)s, %(user_id)s, %(see_all_threads)s, %(assistant_id)s, %(graph_id)s, %(trace_id)s,
     %(kwargs)s, %(metadata)s, %(strategy)s, %(create_thread)s, %(thread_metadata)s, %(key)s, %(fingerprint)s, %(worker_id)s,
     %(holder)s, %(lease_seconds)s);
+
+-- name: known
+-- The run an earlier request with this key made, and that request's fingerprint.
+SELECT run_id, fingerprint FROM idempotency_keys
+WHERE organization_id = %(organization_id)s AND user_id = %(user_id)s AND key = %(key)s;
 
 -- name: claim
 -- (engine) Take the next eligible job and the lease of its run; nulls where there is none.
@@ -40,7 +45,7 @@ RETURNING cancel_requested;
 -- Ask for an end; the holder sees it at once or with its next heartbeat.
 UPDATE runs SET cancel_requested = true, updated_at = now()
 WHERE run_id = %(run_id)s AND status IN ('pending', 'running')
-RETURNING status, job_id, resumes_at;
+RETURNING status, job_id, resumes_at, attempt;
 
 -- name: finish
 -- The run is over, its thread is settled and its job forgotten; then the columns of `claim`. Fails with CN001 unless it is held with
@@ -56,9 +61,10 @@ WHERE run_id = %(run_id)s AND status = 'pending'
 RETURNING run_id, job_id;
 
 -- name: settle_thread
--- The thread's state once a run is over: busy where another waits.
+-- The thread's state once a run that never started is over: busy where another waits; one at an interrupt is there still.
 UPDATE threads t SET updated_at = now(), status = CASE
     WHEN EXISTS (SELECT 1 FROM runs r WHERE r.thread_id = t.thread_id AND r.status IN ('pending', 'running')) THEN 'busy'
+    WHEN t.interrupted THEN 'interrupted'
     ELSE %(status)s END
 WHERE t.thread_id = %(thread_id)s;
 

@@ -2,7 +2,19 @@
 -- A tool call begins. A call repeated after a crash starts over in its own row.
 INSERT INTO tool_calls (organization_id, run_id, thread_id, tool_call_id, agent, name, status, arguments)
 VALUES (%(organization_id)s, %(run_id)s, %(thread_id)s, %(tool_call_id)s, %(agent)s, %(name)s, %(status)s, %(arguments)s)
-ON CONFLICT (run_id, thread_id, tool_call_id) DO UPDATE SET status = EXCLUDED.status, created_at = now(), finished_at = NULL;
+ON CONFLICT (run_id, thread_id, tool_call_id) DO UPDATE
+SET status = EXCLUDED.status, arguments = EXCLUDED.arguments, created_at = now(), finished_at = NULL;
+
+-- name: adopt
+-- Calls that waited for a decision are from now on those of the run that goes on with it.
+UPDATE tool_calls SET run_id = %(run_id)s
+WHERE thread_id = %(thread_id)s AND tool_call_id = ANY (%(tool_call_ids)s) AND status = 'pending' AND run_id <> %(run_id)s;
+
+-- name: abandon_waiting
+-- Calls of a conversation and of its children that nobody decided about are closed by the run that goes on without.
+UPDATE tool_calls SET run_id = %(run_id)s, status = 'denied', result = %(result)s, finished_at = now()
+WHERE status = 'pending' AND thread_id IN (
+    SELECT t.thread_id FROM threads t WHERE t.thread_id = %(thread_id)s OR t.root_thread_id = %(thread_id)s);
 
 -- name: finish
 -- A tool call is over, with its result.

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-import socket
-import subprocess
-import sys
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -17,51 +13,21 @@ import httpx
 import psycopg
 from langgraph_sdk import get_client
 
-from domain.settings import ROOT
 from retrieval.analyse import analyse
 from server.auth import issue_token
-from storage import embedded
-from tests.serving import SECRET, settings_for
+from tests.processes import environment, start
+from tests.serving import settings_for
 from tests.upstream.reply import Reply, competent
 from tests.upstream.server import Upstream
 
 CONTRACT = "# Contract\n\n## 7. Liability\n\n7.2. The penalty for late delivery is 0.1 % of the price for each day.\n"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-async def start(environ: dict[str, str]) -> subprocess.Popen[bytes]:
-    """A server process, once it answers."""
-    command = [sys.executable, "-m", "server.cli", "serve"]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environ, "PYTHONPATH": str(ROOT)})
-    async with httpx.AsyncClient() as http, asyncio.timeout(60):
-        while True:
-            try:
-                await http.get(f"http://127.0.0.1:{environ['CONSILIUM_PORT']}/ok")
-                return process
-            except httpx.TransportError:
-                assert process.poll() is None, "the server did not start"
-                await asyncio.sleep(0.05)
-
-
 async def test_a_run_survives_kill_9(owner_dsn: str, tmp_path: Path) -> None:
-    port = free_port()
     model = Held()
     with Upstream(model) as upstream:
-        environ = {
-            "DATABASE_URL": owner_dsn,
-            "CONSILIUM_DATABASE_APP_URL": embedded.application_dsn(owner_dsn, user="consilium_app"),
-            "CONSILIUM_DATA_DIR": str(tmp_path),
-            "CONSILIUM_JWT_SECRET": SECRET,
-            "CONSILIUM_PORT": str(port),
-            "CONSILIUM_LEASE_SECONDS": "1",
-            "CONSILIUM_LOG_LEVEL": "error",
-            "OPENAI_BASE_URL": upstream.openai_url,
-        }
+        environ = environment(owner_dsn, tmp_path, OPENAI_BASE_URL=upstream.openai_url)
+        port = environ["CONSILIUM_PORT"]
         token = issue_token(settings_for(owner_dsn, tmp_path), "acme", "ann", ["admin"], timedelta(hours=1))
         headers = {"Authorization": f"Bearer {token}"}
         client = get_client(url=f"http://127.0.0.1:{port}", api_key=None, headers=headers)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 DIRECTORY = Path(__file__).parent
 OFFICE = DIRECTORY / "office.py"
 GARBAGE = DIRECTORY / "garbage.py"
+CRM = DIRECTORY / "crm.py"
 LOOPBACK = {"CONSILIUM_MCP_ALLOWED_NETWORKS": "127.0.0.0/8"}
 """What a server needs to be allowed them."""
 
@@ -62,3 +65,38 @@ async def started(program: Path, *arguments: str, path: str = "/mcp") -> AsyncIt
         yield running
     finally:
         await running.kill()
+
+
+@dataclass
+class Crm:
+    """A server whose effects can be counted, and whose answers can be held back."""
+
+    program: McpProcess
+    directory: Path
+
+    @property
+    def effects(self) -> list[dict[str, Any]]:
+        """What has been done: `tool`, `arguments`, `key`."""
+        file = self.directory / "effects"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def hold(self) -> None:
+        """From now on a call has its effect and doesn't answer."""
+        (self.directory / "hold").touch()
+
+    def release(self) -> None:
+        (self.directory / "release").touch()
+
+    async def has_done(self, count: int) -> None:
+        """Wait until there are so many effects."""
+        async with asyncio.timeout(30):
+            while len(self.effects) < count:
+                await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def crm(directory: Path) -> AsyncIterator[Crm]:
+    """The CRM over streamable HTTP, up while the block runs."""
+    await asyncio.to_thread(directory.mkdir, exist_ok=True)
+    async with started(CRM, str(directory)) as running:
+        yield Crm(running, directory)

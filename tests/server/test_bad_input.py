@@ -269,8 +269,10 @@ async def test_a_run_that_changes_nothing_shows_the_thread_as_it_is(server: Serv
     async with server.http() as http:
         thread_id = await new_thread(http, ran=True)
         shown = (await http.get(f"/threads/{thread_id}/state")).json()["values"]
-        resumed = {"assistant_id": "supervisor", "command": {"resume": "yes"}}
-        assert (await http.post(f"/threads/{thread_id}/runs/wait", json=resumed)).json() == shown
+        nothing = {"assistant_id": "supervisor"}
+        assert (await http.post(f"/threads/{thread_id}/runs/wait", json=nothing)).json() == shown
+        resumed = {**nothing, "command": {"resume": "yes"}}
+        assert (await http.post(f"/threads/{thread_id}/runs/wait", json=resumed)).status_code == 409
         [run, _] = (await http.get(f"/threads/{thread_id}/runs")).json()
         assert (await http.get(f"/threads/{thread_id}/runs/{run['run_id']}/join")).json() == shown
 

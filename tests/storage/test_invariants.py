@@ -65,6 +65,12 @@ BREAKS = {
     "i5_one_effect": """
         ALTER TABLE tool_calls DROP CONSTRAINT tool_calls_pkey CASCADE;
         INSERT INTO tool_calls SELECT * FROM tool_calls LIMIT 1""",
+    "i5_one_effect_a_call": """
+        INSERT INTO tool_effects SELECT gen_random_uuid(), organization_id, thread_id, run_id, tool_call_id, agent, name, user_id
+        FROM tool_effects LIMIT 1""",
+    "i5_an_interrupt_is_answered_once": """
+        INSERT INTO approvals (organization_id, thread_id, interrupt_id, run_id, conversation_id, agent, decided_by, trace_id, actions)
+        SELECT organization_id, thread_id, 'i', run_id, thread_id, 'main', 'ann', 't', '[]' FROM runs""",
     "i6_organisations_agree": """
         UPDATE runs SET organization_id = (SELECT max(organization_id::text)::uuid FROM organizations)
         WHERE organization_id <> (SELECT max(organization_id::text)::uuid FROM organizations)""",

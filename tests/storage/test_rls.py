@@ -52,9 +52,10 @@ CHECKED = {
     ("mcp_servers", "transport"): "sse",
     ("mcp_servers", "identity"): "user",
     ("mcp_listings", "state"): "ready",
+    ("tool_effects", "status"): "completed",
 }
 """Values of columns whose CHECK doesn't take the sample of their type."""
-APPEND_ONLY = frozenset({"audit_log"})
+APPEND_ONLY = frozenset({"approvals", "audit_log"})
 """Tables whose rows nobody changes or removes, their own organisation included."""
 
 

@@ -171,6 +171,20 @@ async def test_calls_at_once_share_the_limit_of_the_account(connect: Connect, tm
         assert found == list(range(1, 11))  # one that a busy machine held up may have been refused, and was sent again
 
 
+async def test_a_call_that_comes_again_under_its_key_is_carried_out_once(connect: Connect, tmp_path: Path) -> None:
+    async with serve_amo() as amo, connect(amo, tmp_path) as session:
+
+        async def create(name: str, key: str | None) -> dict[str, Any]:
+            meta = {"consilium/idempotency-key": key} if key else None
+            return told(await session.call_tool("ammo-crm-leads_create", {"name": name}, meta=meta))
+
+        first, again = await asyncio.gather(create("Гелиос", "one"), create("Гелиос", "one"))
+        assert first == again == await create("Гелиос", "one")
+        assert (await create("Гелиос", "two")) != first
+        assert (await create("Гелиос", None)) != first
+        assert len([method for method, *_ in amo.requests if method == "POST"]) == 3
+
+
 async def test_oauth_is_exchanged_by_the_program(connect: Connect, tmp_path: Path) -> None:
     keys = {f"AMOCRM_{name.upper()}": value for name, value in CLIENT.items()}
     async with serve_amo(token="none yet") as amo:

@@ -23,11 +23,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.errors import ConsiliumError, ToolError, ToolTimedOut
+from domain.mcp import IDEMPOTENCY_KEY
 from tools.amocrm import leads, lookup, notes, people, summary, tasks
 from tools.amocrm.client import TIMEOUT, AmoClient
 from tools.amocrm.config import AmoConfig
 from tools.amocrm.directory import Directory
 from tools.amocrm.pace import Pace
+from tools.amocrm.repeats import Repeats
 from tools.amocrm.sample import URL, read_sample
 from tools.amocrm.tokens import LongLived, Refreshed, Tokens
 from tools.amocrm.tool import Crm, CrmTool, Effect
@@ -44,6 +46,8 @@ TOOLS: Final[tuple[CrmTool, ...]] = (
     *tasks.TOOLS,
     *notes.TOOLS,
 )
+MAX_KEY: Final = 200
+"""Characters of an idempotency key."""
 log = structlog.get_logger(__name__)
 
 
@@ -75,6 +79,7 @@ def make_server(crm: Crm, version: str) -> Server[Any, Any]:
         "An amoCRM account: leads, pipelines, contacts, companies, tasks, notes. Money is in whole units.",
     )
     tools = {tool.full_name: tool for tool in TOOLS}
+    repeats: Repeats[types.CallToolResult] = Repeats()
 
     async def list_tools() -> list[types.Tool]:
         return [_described(tool) for tool in tools.values()]
@@ -84,19 +89,33 @@ def make_server(crm: Crm, version: str) -> Server[Any, Any]:
             if name not in tools:
                 raise ToolError(f"There is no tool '{name[:100]}' here; use one of: {', '.join(tools)}.")
             given = validate(name, tools[name].parameters, arguments)
+        except ConsiliumError as wrong:
+            return _error(wrong)
+        key = None if tools[name].effect == "read" else _idempotency_key(server)
+        return await repeats.once(key and f"{name} {key}", lambda: carry_out(tools[name], given))
+
+    async def carry_out(tool: CrmTool, given: dict[str, Any]) -> types.CallToolResult:
+        try:
             async with asyncio.timeout(CALL_SECONDS):
-                return _result(await tools[name].run(crm, given), failed=False)
+                return _result(await tool.run(crm, given), failed=False)
         except TimeoutError:
-            return _error(_too_long(tools[name]))
+            return _error(_too_long(tool))
         except ConsiliumError as failed:
             return _error(failed)
         except Exception:  # a fault of ours costs its call, not the server; the trace is in the log
-            log.exception("tool crashed", tool=name)
-            return _error(ToolError(f"{name} failed unexpectedly; try another way."))
+            log.exception("tool crashed", tool=tool.full_name)
+            return _error(ToolError(f"{tool.full_name} failed unexpectedly; try another way."))
 
     server.list_tools()(list_tools)  # type: ignore[no-untyped-call]
     server.call_tool(validate_input=False)(call_tool)
     return server
+
+
+def _idempotency_key(server: Server[Any, Any]) -> str | None:
+    """What the caller knows its call by, where it says so."""
+    meta = server.request_context.meta
+    key = (meta.model_extra or {}).get(IDEMPOTENCY_KEY) if meta is not None else None
+    return key if isinstance(key, str) and 0 < len(key) <= MAX_KEY else None
 
 
 def _too_long(tool: CrmTool) -> ToolTimedOut:

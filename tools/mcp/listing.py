@@ -108,6 +108,7 @@ def _definition(tool: types.Tool, exposed: str, limits: McpLimits) -> McpToolDef
         description=clean(tool.description or tool.title or tool.name)[: limits.max_description_chars],
         parameters=schema if problem is None else {},
         side_effect=not (hints is not None and hints.readOnlyHint is True),
+        idempotent=hints is not None and hints.idempotentHint is True,
         sha256=digest(described),
         problem=problem,
     )

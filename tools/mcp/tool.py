@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from domain.errors import ToolError
-from domain.mcp import McpServer, McpToolDefinition
+from domain.ids import EffectId
+from domain.mcp import IDEMPOTENCY_KEY, McpServer, McpToolDefinition
 from tools.base import ToolContext, ToolOutput
 from tools.mcp.content import text_of
 from tools.mcp.failures import SESSION_LOST, Failed, Failure
@@ -46,6 +47,10 @@ class McpTool:
     def side_effect(self) -> bool:
         return self.definition.side_effect
 
+    @property
+    def idempotent(self) -> bool:
+        return self.definition.idempotent
+
     def unavailable(self) -> str | None:
         return self.why_unavailable
 
@@ -79,7 +84,7 @@ class McpTool:
     async def _ask(self, context: ToolContext, arguments: dict[str, Any]) -> types.CallToolResult:
         """A session that the server has forgotten is opened anew, once: the call was not carried out."""
         seconds = self.server.call_seconds or self.limits.call_seconds
-        request = _call(self.definition.name, arguments)
+        request = _call(self.definition.name, arguments, context.effect_id)
         for last in (False, True):
             session = self.sessions.get(self.server, context.user_id)
             try:
@@ -93,12 +98,13 @@ class McpTool:
         raise AssertionError("the loop ends by itself")
 
 
-def _call(name: str, arguments: dict[str, Any]) -> Any:
+def _call(name: str, arguments: dict[str, Any], effect_id: EffectId | None) -> Any:
     async def ask(session: ClientSession) -> types.CallToolResult:
         from mcp import types
 
         # not `call_tool`: it lists the tools once more to validate what nobody here reads
-        params = types.CallToolRequestParams(name=name, arguments=arguments)
+        meta = {"_meta": {IDEMPOTENCY_KEY: effect_id}} if effect_id is not None else {}
+        params = types.CallToolRequestParams.model_validate({"name": name, "arguments": arguments, **meta})
         request = types.ClientRequest(types.CallToolRequest(params=params))
         return await session.send_request(request, types.CallToolResult)
 

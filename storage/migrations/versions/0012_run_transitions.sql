@@ -55,7 +55,8 @@ CREATE FUNCTION accept_run(
     p_graph_id text, p_trace_id text, p_kwargs jsonb, p_metadata jsonb, p_strategy text, p_create_thread boolean,
     p_thread_metadata jsonb, p_key text, p_fingerprint text, p_worker_id bigint, p_holder text, p_lease_seconds double precision,
     OUT outcome text, OUT known_run_id uuid, OUT known_fingerprint text, OUT parent_thread_id uuid, OUT last_seq bigint,
-    OUT new_thread boolean, OUT accepted_at timestamptz, OUT skills_generation bigint, OUT job_id bigint, OUT run_id uuid, OUT organization_id uuid,
+    OUT new_thread boolean, OUT interrupted boolean, OUT accepted_at timestamptz, OUT skills_generation bigint, OUT job_id bigint,
+    OUT run_id uuid, OUT organization_id uuid,
     OUT fence bigint, OUT attempt int
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -64,6 +65,7 @@ DECLARE
     v_owner text;
 BEGIN
     new_thread := false;
+    interrupted := false;
     IF p_key IS NOT NULL THEN
         SELECT k.run_id, k.fingerprint INTO known_run_id, known_fingerprint FROM idempotency_keys k
         WHERE k.organization_id = p_organization_id AND k.user_id = p_user_id AND k.key = p_key;
@@ -82,7 +84,7 @@ BEGIN
         last_seq := 0;
     ELSE
         -- locked, so that submits on one thread come one by one
-        SELECT t.user_id, t.parent_thread_id, t.last_seq INTO v_owner, parent_thread_id, last_seq
+        SELECT t.user_id, t.parent_thread_id, t.last_seq, t.interrupted INTO v_owner, parent_thread_id, last_seq, interrupted
         FROM threads t WHERE t.thread_id = p_thread_id FOR UPDATE;
         IF NOT FOUND OR NOT (p_see_all_threads OR v_owner = p_user_id) THEN
             outcome := 'not_found';
@@ -144,7 +146,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'run % is not held with fence %', p_run_id, p_fence USING ERRCODE = 'CN001';
     END IF;
-    UPDATE threads t SET updated_at = now(), status = CASE
+    UPDATE threads t SET updated_at = now(), interrupted = (p_thread_status = 'interrupted'), status = CASE
         WHEN EXISTS (SELECT FROM runs r WHERE r.thread_id = p_thread_id AND r.status IN ('pending', 'running')) THEN 'busy'
         ELSE p_thread_status END
     WHERE t.thread_id = p_thread_id;
