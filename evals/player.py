@@ -72,7 +72,7 @@ class Player:
         `hindrances`."""
         try:
             return await _Play(self, case).run()
-        except (httpx.HTTPError, RuntimeError, KeyError, ValueError) as wrong:
+        except (httpx.HTTPError, RuntimeError, LookupError, ValueError) as wrong:
             return Conversation(hindrances=(f"{type(wrong).__name__}: {wrong}",))
 
     async def organization(self, name: str, own: Described | None = None) -> Organization:

@@ -92,6 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
         identify=lambda headers: app.state.consilium.authenticator.identify(headers),
         max_bytes=settings.max_body_bytes,
         max_upload_bytes=settings.max_document_bytes,
+        open_paths=("/console/",) if settings.console else (),
     )
     app.add_middleware(Failures)
     app.add_middleware(OpenAIErrors)

@@ -26,8 +26,8 @@ _DRAIN_SECONDS = 2.0
 class Door:
     """Checks the token of a request that has a body before reading it, then the body's size, then its JSON.
 
-    `open_paths` are prefixes that take bodies without a token. A JSON body is read whole, at most `max_bytes`; any
-    other is counted as it streams.
+    `open_paths` are prefixes that take bodies without a token, forms as large as an upload. A JSON body is read whole, at
+    most `max_bytes`; any other is counted as it streams.
     """
 
     def __init__(
@@ -70,7 +70,9 @@ class Door:
             return receive
         if not (self._open and scope["path"].startswith(self._open)):
             scope[IDENTITY_KEY] = await self._identify(headers)
-        limit = self._max_upload if scope["path"].startswith(UPLOADS) and _is_form(headers) else self._max
+        limit = (
+            self._max_upload if scope["path"].startswith((UPLOADS, *self._open)) and _is_form(headers) else self._max
+        )
         if length.isdigit() and (len(length) > 15 or int(length) > limit):
             raise too_large(limit)
         if not _is_json(headers):

@@ -10,6 +10,7 @@ processor time of a turn. Here statements wait in libpq's buffer until somebody 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -64,6 +65,7 @@ class BatchingConnection(AsyncConnection[DictRow]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._names: dict[tuple[bytes, tuple[int, ...]], bytes] = {}
+        self._numbers = itertools.count()
 
     async def batch(self, statements: Sequence[Statement]) -> list[list[DictRow]]:
         """The rows of each statement; all are committed, or none. Must be called outside of a transaction.
@@ -90,9 +92,9 @@ class BatchingConnection(AsyncConnection[DictRow]):
             key = query.query, query.types
             name = self._names.get(key) or fresh.get(key)
             if name is None:
-                number = len(self._names) + len(fresh)
-                # the nameless one is prepared anew each time
-                name = f"batch_{number}".encode() if number < NAMED_AT_MOST else b""
+                # the nameless one is prepared anew each time; a number is never given twice
+                named = len(self._names) + len(fresh) < NAMED_AT_MOST
+                name = f"batch_{next(self._numbers)}".encode() if named else b""
                 if name:
                     fresh[key] = name
                 pgconn.send_prepare(name, query.query, param_types=query.types)
@@ -117,6 +119,12 @@ class BatchingConnection(AsyncConnection[DictRow]):
         if failed is not None:
             raise error_from_result(failed, encoding=pgconn._encoding)
         return [_rows(query._tx, result) for query, result in zip(queries, results, strict=True)]
+
+    def _deallocate(self, name: bytes | None) -> PQGen[None]:
+        """None is all statements of the connection, those of batches too: psycopg has them dropped after a rollback."""
+        if name is None:
+            self._names.clear()
+        yield from super()._deallocate(name)
 
     def _start_query(self) -> PQGen[None]:
         if self._pipeline is None:

@@ -63,14 +63,14 @@ def decide(turn: Turn, lexicon: Lexicon, own_name: str = "") -> Decision:
         return Say(_small_talk(kinds, turn, lexicon))
     asked = concepts(turn.question, lexicon, own_name=own_name)
     background = turn.background if _leans(turn, lexicon, asked) else ""
-    asked += _of_background(background, asked, lexicon, own_name)
+    leant_on = _of_background(background, asked, lexicon, own_name)
     if SWITCH in turn.tools and SEARCH not in done:
         agents = delegation.agents_of(turn.tools[SWITCH])
         tasks = delegation.choose(turn.question, background, agents, lexicon, own_name)
         if tasks:
             context = {"context": background} if background else {}
             return _call(turn, [(SWITCH, {"agent": t.agent, "task": t.question, **context}) for t in tasks])
-    return _answer(turn, lexicon, asked, background, searched=SEARCH in done)
+    return _answer(turn, lexicon, asked, leant_on, background, searched=SEARCH in done)
 
 
 def own_name_in(prompt: str) -> str:
@@ -95,13 +95,15 @@ def _leans(turn: Turn, lexicon: Lexicon, asked: Sequence[Concept]) -> bool:
     return few and (lexicon.leans_back(turn.question) or len(turn.question.split()) <= 4)
 
 
-def _answer(turn: Turn, lexicon: Lexicon, asked: list[Concept], background: str, *, searched: bool) -> Decision:
+def _answer(
+    turn: Turn, lexicon: Lexicon, asked: list[Concept], leant_on: list[Concept], background: str, *, searched: bool
+) -> Decision:
     looked = next((outcome for outcome in reversed(turn.outcomes) if outcome.name not in lookup.OWN), None)
     if (
         looked is None
         and not searched
         and not lexicon.is_task(turn.question)
-        and (read := lookup.choose(turn.question, asked, turn.tools, lexicon, turn.today))
+        and (read := lookup.choose(turn.question, asked + leant_on, turn.tools, lexicon, turn.today))
     ):
         return _call(turn, [read])
     if looked is not None and looked.problem is None:
@@ -109,7 +111,9 @@ def _answer(turn: Turn, lexicon: Lexicon, asked: list[Concept], background: str,
         text = f"{told}\n\n{figures.show(looked.content, turn.language, lexicon)}"
         return _finish(turn, text, [], found=True)
     thing = counted(turn.question, lexicon)
-    quotes = evidence.find(asked, turn.sources, turn.notes, lexicon, thing=thing)
+    quotes = evidence.find(asked + leant_on, turn.sources, turn.notes, lexicon, thing=thing)
+    if not quotes and leant_on:  # it may have stood by itself
+        quotes = evidence.find(asked, turn.sources, turn.notes, lexicon, thing=thing)
     if not quotes and not searched and SEARCH in turn.tools:
         query = " ".join(f"{turn.question} {background}".split())[:1000]
         return _call(turn, [(SEARCH, {"query": query})])
@@ -146,12 +150,14 @@ def _not_found(turn: Turn, lexicon: Lexicon) -> str:
 
 
 def compose(quotes: Sequence[Quote], language: Language, lexicon: Lexicon) -> str:
-    """The answer: a lead-in and the quotes, each with its source's number. Those of notes stand apart, without one."""
+    """The answer: a lead-in and the quotes, each with its source's number. Those of notes stand apart, without one; the
+    best quote comes first."""
     parts = []
-    for key, chosen in (
+    groups = [
         ("from_documents", [q for q in quotes if q.n is not None]),
         ("from_notes", [q for q in quotes if q.n is None]),
-    ):
+    ]
+    for key, chosen in reversed(groups) if quotes[:1] and quotes[0].n is None else groups:
         if chosen:
             quoted = [_quoted(q.text, language) + (f" [{q.n}]" if q.n is not None else "") for q in chosen]
             parts.append(f"{lexicon.say(key, language)} " + " ".join(quoted))

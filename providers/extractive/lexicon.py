@@ -12,6 +12,8 @@ Analyse = Callable[[str], list[str]]
 Language = Literal["en", "ru"]
 Asked = Literal["number", "money", "time", "person"]
 
+_LONGEST_PHRASE = 8
+"""Words."""
 _LETTER = re.compile(r"[^\W\d_]")
 _CYRILLIC = re.compile(r"[а-яёА-ЯЁ]")
 _WOULD_YOU = (
@@ -71,17 +73,17 @@ class Lexicon:
 
     def small_talk_of(self, text: str) -> set[str]:
         """The kinds of small talk a message consists of; empty where there is anything else in it."""
-        kinds = set()
-        for part in re.split(r"[.!?,;:]+|\s[—–-]\s", plain(text)):
-            phrase = " ".join(part.split())
-            if not phrase:
-                continue
-            bare = " ".join(word for word in phrase.split() if word not in self.small_talk_filler)
-            kind = self.small_talk.get(phrase) or self.small_talk.get(bare)
-            if kind is not None:
-                kinds.add(kind)
-            elif bare:
+        words = re.findall(r"[\w'-]+", plain(text))
+        kinds, at = set(), 0
+        while at < len(words):
+            longest = min(_LONGEST_PHRASE, len(words) - at)
+            spans = (" ".join(words[at : at + n]) for n in range(longest, 0, -1))
+            phrase = next((span for span in spans if span in self.small_talk), None)
+            if phrase is not None:
+                kinds.add(self.small_talk[phrase])
+            elif words[at] not in self.small_talk_filler:
                 return set()
+            at += len(phrase.split()) if phrase is not None else 1
         return kinds
 
     def fact_to_remember(self, text: str) -> str | None:

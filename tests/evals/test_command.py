@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 from evals.serving import ROOT
+from tests.upstream.reply import fixed
+from tests.upstream.server import Upstream
 
 
 def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -45,3 +47,24 @@ def test_what_cannot_be_evaluated_is_said() -> None:
     assert missing.returncode == 1
     assert "MODEL=nobody/nothing is not configured here" in missing.stderr
     assert "extractive/extractive" in missing.stderr
+
+
+def test_any_configured_model(tmp_path: Path) -> None:
+    with Upstream(fixed("The rent is 7 roubles a month.")) as upstream:
+        done = run(
+            "--only",
+            "grounded-en-a",
+            "--out",
+            str(tmp_path),
+            MODEL="openai/gpt-4o-mini",
+            OPENAI_API_KEY="sk-scripted",
+            OPENAI_BASE_URL=upstream.openai_url,
+        )
+        assert {request["model"] for request in upstream.requests} == {"gpt-4o-mini"}
+    stored = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert stored["model"] == "openai/gpt-4o-mini", done.stderr
+    assert {answer["answer"] for case in stored["cases"] for answer in case["exchanges"]} == {
+        "The rent is 7 roubles a month."
+    }
+    assert stored["metrics"]["substituted"]["got"] == stored["metrics"]["errors"]["got"] == 0
+    assert stored["metrics"]["refusal_accuracy"]["value"] < 1

@@ -255,3 +255,50 @@ def test_sentences_are_pieces_of_the_text(text: str) -> None:
 def test_any_message_gets_an_answer(text: str, supervisor: bool) -> None:
     answer = ask(build(analyse), SUPERVISOR if supervisor else SPECIALIST, system(), HumanMessage(text))
     assert answer.text or answer.tool_calls
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Hi there, who am I talking to?", "Спасибо, очень помог!", "ok thanks a lot", "Какие документы у тебя есть?"],
+)
+def test_small_talk_may_have_words_around_it(model: ExtractiveChat, text: str) -> None:
+    answer = ask(model, SUPERVISOR, system(), HumanMessage(text))
+    assert (answer.tool_calls, "stop_reason" in answer.response_metadata) == ([], False)
+
+
+@pytest.mark.parametrize(
+    "text", ["Help me with the lease", "Привет, какой штраф в договоре?", "What can you do in Kazan?"]
+)
+def test_a_question_beside_small_talk_is_none(model: ExtractiveChat, text: str) -> None:
+    assert ask(model, SUPERVISOR, system(), HumanMessage(text)).tool_calls
+
+
+def test_no_answer_names_what_was_searched(model: ExtractiveChat) -> None:
+    sources = system(sources=render_sources([FOUND]))
+    answer = ask(model, [], sources, HumanMessage("Какой курс евро сегодня?"))
+    assert "«Договор поставки»" in answer.text
+    assert answer.response_metadata["stop_reason"] == "not_found"
+
+
+def test_more_than_quoting_is_declined_as_such(model: ExtractiveChat) -> None:
+    sources = system(sources=render_sources([FOUND]))
+    answer = ask(model, [], sources, HumanMessage("Переведи договор на английский"))
+    assert answer.text.startswith("Этого я не умею")
+    assert answer.response_metadata["stop_reason"] == "not_found"
+
+
+def test_a_follow_up_takes_what_it_leans_on_along(model: ExtractiveChat) -> None:
+    before = [HumanMessage("How long is the term of the agreement?"), AIMessage("No answer.")]
+    [call] = ask(model, SUPERVISOR, system(), *before, HumanMessage("And can it be renewed?")).tool_calls
+    assert call["args"]["agent"] == "legal_agent"
+    assert call["args"]["context"] == "How long is the term of the agreement?"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Could you please remember that the lift is inspected in May?", "Можешь запомнить, что лифт проверяют в мае?"],
+)
+def test_a_polite_request_to_remember_is_no_question(model: ExtractiveChat, text: str) -> None:
+    [call] = ask(model, SUPERVISOR, system(), HumanMessage(text)).tool_calls
+    assert call["name"] == "save_organization_note"
+    assert not call["args"]["text"].endswith("?")

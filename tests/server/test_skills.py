@@ -145,6 +145,7 @@ async def test_two_who_edit_the_same_version_do_not_overwrite_each_other(server:
     ("name", "change", "field", "told"),
     [
         ("tax_agent", {"tools": ["search_documents", "send_fax"]}, "body.definition.tools", "send_fax"),
+        ("tax_agent", {"mcp_servers": ["fax"]}, "body.definition.mcp_servers", "fax"),
         ("Tax Agent", {}, "body.name", "pattern"),
         ("supervisor", {}, "body.name", "taken"),
         ("tax_agent", {"prompt": "x" * 50_001}, "body.definition.prompt", "50000"),
