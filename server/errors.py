@@ -58,6 +58,7 @@ GRPC_STATUS: Mapping[type[ConsiliumError], str] = {
     errors.InvalidInput: "INVALID_ARGUMENT",
     errors.QuotaExceeded: "RESOURCE_EXHAUSTED",
     errors.RateLimited: "RESOURCE_EXHAUSTED",
+    errors.ApprovalRequired: "FAILED_PRECONDITION",
     errors.RunCancelled: "CANCELLED",
     errors.StaleFence: "ABORTED",
     errors.ToolError: "INTERNAL",

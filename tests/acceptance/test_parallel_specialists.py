@@ -17,7 +17,7 @@ from server.auth import issue_token
 from storage import embedded
 from tests.acceptance.conftest import Serving
 from tests.acceptance.test_children import ask, children, delegate, finish, last, names
-from tests.acceptance.test_crash import free_port, start
+from tests.processes import free_port, start
 from tests.serving import SECRET, settings_for
 from tests.upstream.meeting import Crowd, Meeting
 from tests.upstream.reply import Call, Reply

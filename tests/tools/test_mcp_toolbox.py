@@ -25,7 +25,7 @@ from tools.mcp.servers import McpToolbox, Overview
 from tools.mcp.sessions import McpLimits
 
 LIMITS = McpLimits(connect_seconds=5, call_seconds=3)
-SKILL = Skill(name="main", title={"en": "Main"}, description="-", prompt="-")
+SKILL = Skill(name="main", title={"en": "Main", "ru": "Главный"}, description="-", prompt="-")
 pytestmark = pytest.mark.timeout(120)
 
 
