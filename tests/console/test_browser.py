@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fpdf import FPDF
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.console.chromium import required_or_skip
@@ -112,6 +114,42 @@ def test_6_a_file_is_dropped_in_and_asked_about(page: Page, tmp_path: Path) -> N
     go(page, "Диалоги", "Новый диалог")
     ask(page, "Сколько стоит парковка для сотрудников?")
     expect(page.locator(".answer")).to_contain_text("700")
+
+
+def test_a_pdf_is_dropped_in_and_its_page_is_cited(page: Page) -> None:
+    fact = "The Polaris compressor carries a warranty of 48 months from the day of commissioning."
+    pdf = FPDF()
+    pdf.set_font("Helvetica", size=12)
+    for text in ("Polaris data sheet. Colours and delivery times are agreed by letter.", fact):
+        pdf.add_page()
+        pdf.multi_cell(0, 6, text)
+    go(page, "Документы")
+    drop(page, "polaris.pdf", bytes(pdf.output()), "application/pdf")
+    dropped = page.locator(".item", has_text="polaris").first
+    expect(dropped).to_contain_text("готов")
+    expect(dropped).to_contain_text("страниц: 2")
+    go(page, "Диалоги", "Новый диалог")
+    ask(page, "How long is the warranty of the Polaris compressor?")
+    expect(page.locator(".answer")).to_contain_text("48 months")
+    page.locator(".answer a[href^='#source-']").first.click()
+    passage = page.get_by_role("dialog", name="Цитата в документе")
+    expect(passage.locator("mark")).to_contain_text("warranty of 48 months")
+    expect(passage.locator("mark")).to_be_in_viewport()
+    expect(passage.locator(".passage-head")).to_contain_text("стр. 2")
+
+
+def drop(page: Page, name: str, content: bytes, media_type: str) -> None:
+    """Drag a file from outside the browser onto the page's upload, and let go of it there."""
+    held = page.evaluate_handle(
+        """([name, content, type]) => {
+            const held = new DataTransfer();
+            held.items.add(new File([Uint8Array.from(atob(content), (one) => one.charCodeAt(0))], name, {type}));
+            return held;
+        }""",
+        [name, b64encode(content).decode(), media_type],
+    )
+    page.locator(".q-uploader").dispatch_event("dragover", {"dataTransfer": held})
+    page.locator(".q-uploader__dnd").dispatch_event("drop", {"dataTransfer": held})
 
 
 @at_both_widths
