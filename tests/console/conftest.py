@@ -1,18 +1,24 @@
-"""The console's pages against a real server, read and used through NiceGUI's simulated browser."""
+"""The console's pages against a real server, read and used through NiceGUI's simulated browser; and a real Chromium."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from nicegui import ElementFilter
 from nicegui.testing import User, user_simulation
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from domain.identity import Role
+from tests.console.chromium import required_or_skip
 from tests.serving import Served, serve, settings_for
+
+WAIT = 30_000
+"""Milliseconds a browser waits for what has to come."""
+WIDTHS = {"wide": (1440, 900), "narrow": (390, 844)}
 
 
 @pytest.fixture
@@ -116,3 +122,38 @@ async def answered(user: User, turns: int = 1) -> None:
         ),
         f"{turns} turns that are over",
     )
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=WAIT)
+    with sync_playwright() as playwright:
+        # As root, as in a container, a Chromium starts without its sandbox only.
+        started = playwright.chromium.launch(executable_path=required_or_skip(), args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def width() -> str:
+    """Where a test doesn't say otherwise."""
+    return "wide"
+
+
+@pytest.fixture
+def context(browser: Browser, width: str) -> Iterator[BrowserContext]:
+    across, down = WIDTHS[width]
+    opened = browser.new_context(viewport={"width": across, "height": down}, locale="ru-RU", accept_downloads=True)
+    opened.set_default_timeout(WAIT)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext, link: str) -> Page:
+    """A page that the printed link has signed in. What goes wrong in its scripts fails the test."""
+    opened = context.new_page()
+    opened.on("pageerror", lambda error: pytest.fail(f"a script failed: {error}"))
+    opened.goto(link)
+    expect(opened.locator(".composer textarea")).to_be_visible(timeout=WAIT)
+    return opened

@@ -7,85 +7,28 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from fpdf import FPDF
+from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.console.chromium import required_or_skip
+from tests.console.conftest import WAIT, WIDTHS
+from tests.console.demo_server import demo_link
 
-ROOT = Path(__file__).resolve().parents[2]
 QUESTION = "Какая неустойка за просрочку поставки по договору?"
-WAIT = 30_000
-PROVIDERS = ("OPENAI_", "OPENROUTER_", "DEEPSEEK_", "GEMINI_", "MOONSHOT_", "ANTHROPIC_", "OLLAMA_", "CONSILIUM_")
-WIDTHS = {"wide": (1440, 900), "narrow": (390, 844)}
 pytestmark = pytest.mark.timeout(300)
 at_both_widths = pytest.mark.parametrize("width", list(WIDTHS))
 
 
 @pytest.fixture(scope="module")
 def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The link `make run` prints, while its server is up."""
-    path = required_or_skip()
-    assert path
-    home = tmp_path_factory.mktemp("console")
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(PROVIDERS)}
-    environ |= {"CONSILIUM_DATA_DIR": str(home / "data"), "CONSILIUM_PYTHON": sys.executable, "PYTHONUNBUFFERED": "1"}
-    command = [str(ROOT / "bin" / "consilium"), "serve", "--demo", "--port", "0"]
-    server = subprocess.Popen(
-        command, cwd=home, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    assert server.stdout is not None
-    printed = ""
-    for line in server.stdout:
-        printed += line
-        if line.startswith("Ctrl-C"):
-            break
-    found = re.search(r"\S+/console/sign-in#token=\S+", printed)
-    try:
-        assert found, printed
-        yield found[0]
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-@pytest.fixture(scope="module")
-def browser(link: str) -> Iterator[Browser]:
-    expect.set_options(timeout=WAIT)
-    with sync_playwright() as playwright:
-        # As root, as in a container, a Chromium starts without its sandbox only.
-        started = playwright.chromium.launch(executable_path=required_or_skip(), args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def width() -> str:
-    """Where a test doesn't say otherwise."""
-    return "wide"
-
-
-@pytest.fixture
-def context(browser: Browser, width: str) -> Iterator[BrowserContext]:
-    across, down = WIDTHS[width]
-    opened = browser.new_context(viewport={"width": across, "height": down}, locale="ru-RU", accept_downloads=True)
-    opened.set_default_timeout(WAIT)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def page(context: BrowserContext, link: str) -> Page:
-    """A page that the printed link has signed in. What goes wrong in its scripts fails the test."""
-    opened = context.new_page()
-    opened.on("pageerror", lambda error: pytest.fail(f"a script failed: {error}"))
-    opened.goto(link)
-    expect(opened.locator(".composer textarea")).to_be_visible(timeout=WAIT)
-    return opened
+    required_or_skip()
+    with demo_link(tmp_path_factory.mktemp("console")) as printed:
+        yield printed
 
 
 def narrow(page: Page) -> bool:
@@ -171,6 +114,42 @@ def test_6_a_file_is_dropped_in_and_asked_about(page: Page, tmp_path: Path) -> N
     go(page, "Диалоги", "Новый диалог")
     ask(page, "Сколько стоит парковка для сотрудников?")
     expect(page.locator(".answer")).to_contain_text("700")
+
+
+def test_a_pdf_is_dropped_in_and_its_page_is_cited(page: Page) -> None:
+    fact = "The Polaris compressor carries a warranty of 48 months from the day of commissioning."
+    pdf = FPDF()
+    pdf.set_font("Helvetica", size=12)
+    for text in ("Polaris data sheet. Colours and delivery times are agreed by letter.", fact):
+        pdf.add_page()
+        pdf.multi_cell(0, 6, text)
+    go(page, "Документы")
+    drop(page, "polaris.pdf", bytes(pdf.output()), "application/pdf")
+    dropped = page.locator(".item", has_text="polaris").first
+    expect(dropped).to_contain_text("готов")
+    expect(dropped).to_contain_text("страниц: 2")
+    go(page, "Диалоги", "Новый диалог")
+    ask(page, "How long is the warranty of the Polaris compressor?")
+    expect(page.locator(".answer")).to_contain_text("48 months")
+    page.locator(".answer a[href^='#source-']").first.click()
+    passage = page.get_by_role("dialog", name="Цитата в документе")
+    expect(passage.locator("mark")).to_contain_text("warranty of 48 months")
+    expect(passage.locator("mark")).to_be_in_viewport()
+    expect(passage.locator(".passage-head")).to_contain_text("стр. 2")
+
+
+def drop(page: Page, name: str, content: bytes, media_type: str) -> None:
+    """Drag a file from outside the browser onto the page's upload, and let go of it there."""
+    held = page.evaluate_handle(
+        """([name, content, type]) => {
+            const held = new DataTransfer();
+            held.items.add(new File([Uint8Array.from(atob(content), (one) => one.charCodeAt(0))], name, {type}));
+            return held;
+        }""",
+        [name, b64encode(content).decode(), media_type],
+    )
+    page.locator(".q-uploader").dispatch_event("dragover", {"dataTransfer": held})
+    page.locator(".q-uploader__dnd").dispatch_event("drop", {"dataTransfer": held})
 
 
 @at_both_widths
