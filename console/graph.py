@@ -99,7 +99,9 @@ class GraphPage:
         picked.props("outlined dense").mark("graph-thread")
         if runs:
             shown = {
-                str(run["run_id"]): f"{context.moment(run['created_at'])} · {_question(run) or t('chat.retry')}"
+                str(
+                    run["run_id"]
+                ): f"{context.moment(run['created_at'])} · {_question(run) or t(_without_question(run))}"
                 for run in runs
             }
             ui.select(
@@ -222,3 +224,9 @@ def _question(run: Mapping[str, Any]) -> str:
     messages = given.get("messages") if isinstance(given, dict) else None
     line = " ".join(str((messages or [{}])[-1].get("content") or "").split())
     return line if len(line) <= 60 else line[:59] + "…"
+
+
+def _without_question(run: Mapping[str, Any]) -> str:
+    """The text that says why a run began that was asked nothing."""
+    command = (run.get("kwargs") or {}).get("command") or {}
+    return "chat.retry" if command.get("resume") is None else "graph.decided"

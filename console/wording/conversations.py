@@ -82,8 +82,8 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "chat.path": ("Путь в графе", "Path in the graph"),
     "chat.missing_answer": ("Ответа нет: диалог прервался.", "There is no answer: the conversation broke off."),
     "chat.extractive": (
-        "Модель не настроена: ответ составлен из цитат.",
-        "No model is configured: the answer is made of quotations.",
+        "Ответ составлен из цитат: модель не настроена или не ответила.",
+        "The answer is made of quotations: no model is configured, or none answered.",
     ),
     "stop.not_found": ("В документах ответа не нашлось.", "The documents don't have the answer."),
     "stop.max_tool_steps": ("Достигнут предел шагов.", "The limit of steps was reached."),

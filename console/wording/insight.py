@@ -40,6 +40,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "graph.thread": ("Диалог", "Conversation"),
     "graph.run": ("Ответ", "Answer"),
+    "graph.decided": ("Решение человека", "A person's decision"),
     "graph.choose": (
         "Выберите диалог, чтобы увидеть путь его ответа.",
         "Choose a conversation to see the way its answer took.",

@@ -72,7 +72,7 @@ def analyst(arguments: dict[str, Any]) -> Policy:
         results = [json.loads(message["content"]) for message in body["messages"] if message["role"] == "tool"]
         if "switch_to_subagent" in offered:
             if results:
-                return Reply([json.loads(results[-1]["content"])["summary"]])
+                return Reply([results[-1]["content"]])
             task = {"agent": "business_analyst_agent", "task": "The pipeline of this month by stage."}
             return Reply(calls=[Call("switch_to_subagent", json.dumps(task))])
         if not results:
@@ -94,6 +94,9 @@ async def test_a_model_reads_the_pipeline_through_the_business_analyst(serving: 
             answer, calls = await ask(server, "What is our pipeline this month, by stage?")
             assert "Переговоры: 3, 22400000" in answer
             assert answer.endswith("Open 41790000, service 275000.")
+            await upstream.quiet()
+            assert all(spent.complete for spent in upstream.spent), "no answer came from elsewhere"
+            assert len(upstream.spent) == len(upstream.requests)
             assert (calls[0]["name"], calls[0]["status"]) == (SUMMARY, "succeeded")
             supervised = {tool["function"]["name"] for tool in upstream.requests[0]["tools"]}
             assert not [name for name in supervised if name.startswith("amocrm__")]

@@ -4,14 +4,13 @@ CRM, and a scripted model over OpenAI's wire."""
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.acceptance.approving import ANALYST, results
+from tests.acceptance.approving import ANALYST, results, told
 from tests.console.chromium import required_or_skip
 from tests.console.demo_server import demo_link
 from tests.upstream.reply import Call, Reply
@@ -34,7 +33,7 @@ def policy(body: dict[str, Any]) -> Reply:
         return _call("finish_subagent", "done", summary=f"В CRM теперь: {lead['id']}, бюджет {lead['price']}.")
     if "switch_to_subagent" in offered:
         if seen:
-            return Reply([json.loads(seen[-1]["content"])["summary"]])
+            return Reply([told(seen[-1])])
         return _call("switch_to_subagent", "to_analyst", agent=ANALYST, task="Подними бюджет сделки «Агро-Свет».")
     return Reply(["Бюджет сделки"])
 
@@ -67,12 +66,13 @@ def test_a_change_of_the_crm_is_edited_approved_and_made(page: Page) -> None:
     card.get_by_role("button", name="Разрешить с изменениями").click()
     # what the specialist has read from the CRM after the change
     expect(page.locator(".answer")).to_contain_text(f"В CRM теперь: {LEAD}, бюджет 3400000.")
+    expect(page.locator(".turn")).to_contain_text("gpt-")
     expect(card).to_have_count(0)
 
     page.get_by_role("link", name="Путь в графе").click()
     visited = page.locator(".drawing .node.visited")
     for node in ("model", f"{ANALYST}:model", f"{ANALYST}:tools", f"{ANALYST}:finish", "finish"):
         expect(visited.and_(page.locator(f"[data-node='{node}']"))).to_have_count(1)
-    expect(page.locator(".way")).to_contain_text(re.compile("tools"))
+    expect(page.locator(".graph-panel")).to_contain_text("Решение человека")
     page.locator(".way button", has_text="tools").first.click()
     expect(page.locator(".drawing .node.chosen")).to_have_attribute("data-node", f"{ANALYST}:tools")
