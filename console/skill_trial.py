@@ -10,6 +10,7 @@ from nicegui import ui
 from console.api import ApiError
 from console.context import Context
 from console.naming import tool_title
+from console.prose import prose
 from console.texts import number
 from console.theme import box, text
 
@@ -49,7 +50,7 @@ class Trial:
 
     def _draw(self, answer: Mapping[str, Any]) -> None:
         t, used = self._context.t, answer["used_tokens"]
-        ui.markdown(str(answer["answer"]).replace("[", "\\[")).classes("prose small").mark("trial-answer")
+        prose(str(answer["answer"]).replace("[", "\\["), "small").mark("trial-answer")
         for call in answer["tools_called"]:
             with box("row-line small"):
                 text(tool_title(str(call["name"]), t), "grow one-line")

@@ -11,6 +11,7 @@ from nicegui import ui
 from console.agents import Agents
 from console.context import Context
 from console.naming import tool_title
+from console.prose import prose
 from console.theme import box, text
 from console.transcript import REPORT, Child, ToolCall, shown_result, text_of
 
@@ -76,7 +77,7 @@ def _child_body(context: Context, child: Child, opened: dict[str, bool]) -> None
     if said:
         with box():
             text(t("chat.report"), "field-name")
-            ui.markdown(said.replace("[", "\\[")).classes("prose small")
+            prose(said.replace("[", "\\["), "small")
     if child.error:
         text(str(child.error.get("message") or child.error.get("code") or ""), "notice bad")
     if child.thread_id:

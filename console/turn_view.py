@@ -14,6 +14,7 @@ from console.agents import Agents
 from console.context import Context
 from console.decision import Decide, Decision
 from console.passage import is_web, open_passage
+from console.prose import prose
 from console.step_view import child_step, tool_step
 from console.texts import number
 from console.theme import box, icon_button, text
@@ -48,8 +49,7 @@ class TurnView:
             self._who = box("who")
             self._steps = box("steps")
             self._notices = box("stack").style("gap:6px")
-            self._answer = ui.markdown("", extras=["fenced-code-blocks", "tables", "cuddled-lists", "break-on-newline"])
-            self._answer.classes("answer prose").props("aria-live=off").mark("answer")
+            self._answer = prose(classes="answer").props("aria-live=off").mark("answer")
             self._answer.on("click", self._cited, js_handler=_EMIT_SOURCE)
             self._decisions = box("stack")
             self._sources = box("stack").style("gap:8px")

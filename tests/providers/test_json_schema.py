@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.errors import InvalidInput
-from providers.json_schema import MAX_BYTES, MAX_PROBLEMS, check_schema, problems
+from providers.json_schema import DRAFT, MAX_BYTES, check_schema, problems
+from providers.json_validator import MAX_ERRORS
 
 NAMES = st.text("abcdef_", min_size=1, max_size=6)
 LEAVES = st.sampled_from(
@@ -120,7 +121,7 @@ def test_recursion_that_ends_is_served() -> None:
 def test_problems_name_the_place_and_are_bounded() -> None:
     schema = {"type": "array", "items": {"type": "integer"}}
     found = problems(["x"] * 100, schema)
-    assert len(found) == MAX_PROBLEMS
+    assert len(found) == MAX_ERRORS
     assert [one.path for one in found[:3]] == ["$[0]", "$[1]", "$[2]"]
     alternatives = {"anyOf": [{"type": "integer"}, {"type": "null"}]}
     [problem] = problems("x", alternatives)
@@ -149,3 +150,25 @@ def test_references_that_multiply_come_to_an_end() -> None:
     schema = {"$defs": {**levels, "l12": {"type": "object"}}, "$ref": "#/$defs/l0"}
     with pytest.raises(InvalidInput, match="too many steps"):
         check_schema(schema, "s")
+
+
+def test_a_schema_inside_is_checked_within_the_same_bounds() -> None:
+    slow = {"type": "object", "properties": {"a": {"$schema": DRAFT, "pattern": "^(a+)+$"}}}
+    began = time.process_time()
+    assert problems({"a": "a" * 40 + "!"}, slow)
+    assert time.process_time() - began < 5
+
+
+def test_what_looks_into_references_without_end_is_refused() -> None:
+    parts = {f"d{n}": {"$ref": f"#/$defs/d{n + 1}", "$dynamicRef": f"#/$defs/d{n + 1}"} for n in range(40)}
+    schema = {"unevaluatedProperties": False, "$ref": "#/$defs/d0", "$defs": {**parts, "d40": {}}}
+    with pytest.raises(InvalidInput, match="dynamicRef"):
+        check_schema(schema, "response_schema")
+
+
+def test_many_items_are_compared_in_linear_time() -> None:
+    many = [{str(n): n} for n in range(20_000)]
+    began = time.process_time()
+    assert problems(many, {"uniqueItems": True}) == []
+    assert problems([*many, {"0": 0.0}], {"uniqueItems": True})
+    assert time.process_time() - began < 5

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
+from jsonschema.exceptions import best_match
 
 from domain.mcp import McpReason, McpServer, McpToolDefinition, digest
 from domain.text import clean, clean_json
+from providers.json_validator import UnusableSchema, errors_in, errors_of
+from tools.arguments import MAX_STEPS
 from tools.mcp.failures import Failed, garbled, timed_out
 from tools.mcp.names import exposed_names
 from tools.mcp.session import Session
@@ -125,9 +126,11 @@ def _problem(schema: dict[str, Any], description: str, limits: McpLimits) -> str
             return "Its schema is not of the type object."
         if _refers_outside(schema):
             return "Its schema refers to another document."
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as wrong:
-        return f"Its schema is none: {wrong.message[:200]}"
+        if (wrong := best_match(errors_in(schema))) is not None:
+            return f"Its schema is none: {wrong.message[:200]}"
+        errors_of({}, schema, steps=MAX_STEPS, unevaluated=False)
+    except UnusableSchema as unusable:
+        return f"Its schema {unusable}."
     except RecursionError:
         return "Its schema is nested too deeply."
     return None
@@ -136,8 +139,8 @@ def _problem(schema: dict[str, Any], description: str, limits: McpLimits) -> str
 def _refers_outside(value: Any) -> bool:
     """Whether a `$ref` leaves the schema: nothing is fetched on a server's word."""
     if isinstance(value, dict):
-        reference = value.get("$ref", value.get("$dynamicRef"))
-        if isinstance(reference, str) and not reference.startswith("#"):
+        references = (value.get("$ref"), value.get("$dynamicRef"))
+        if any(isinstance(one, str) and not one.startswith("#") for one in references):
             return True
         return any(_refers_outside(item) for item in value.values())
     return isinstance(value, list) and any(_refers_outside(item) for item in value)
