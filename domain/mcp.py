@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import datetime
 from typing import Any, Literal
 
@@ -20,6 +21,10 @@ McpToolStatus = Literal["approved", "changed", "new", "withheld"]
 EVERY_AGENT = "*"
 IDEMPOTENCY_KEY = "consilium/idempotency-key"
 """In `_meta` of a call that changes something: a server that has carried out the call under this key need not do it again."""
+HIDDEN = "[hidden]"
+MIN_SECRET = 8
+"""Characters. What is shorter could be any word."""
+_SECRET = re.compile("TOKEN|SECRET|KEY|PASSWORD|AUTH", re.IGNORECASE)
 MAX_TOOL_NAME = 64
 """Characters that every vendor takes as a tool's name."""
 
@@ -66,6 +71,16 @@ class McpServer(BaseModel):
     created_by: str | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
+
+    def without_secrets(self, text: str) -> str:
+        """What the server has said, without what it alone is told: the values of its headers, and variables that are secrets."""
+        secrets = {
+            part for value in self.headers.values() for part in (value, *value.split()) if len(part) >= MIN_SECRET
+        }
+        secrets |= {value for name, value in self.env.items() if _SECRET.search(name) and len(value) >= MIN_SECRET}
+        for secret in sorted(secrets, key=len, reverse=True):
+            text = text.replace(secret, HIDDEN)
+        return text
 
     def serves(self, agent: str, named: tuple[str, ...]) -> bool:
         """Whether this agent, whose skill names these servers, may use it."""

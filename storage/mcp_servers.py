@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 from domain.errors import Conflict, NotFound
 from domain.ids import OrganizationId
 from domain.mcp import McpListing, McpPin, McpReason, McpServer, McpState, McpToolDefinition
+from domain.text import clean_json
 from storage.database import Database
 from storage.queries import load
 
@@ -65,7 +66,11 @@ class McpServers:
 
     async def failed(self, server: McpServer, state: McpState, reason: McpReason) -> None:
         """It could not be listed."""
-        params = _key(server) | {"state": state, "reason": Jsonb(reason.model_dump()), "version": server.version}
+        params = _key(server) | {
+            "state": state,
+            "reason": Jsonb(clean_json(reason.model_dump())),
+            "version": server.version,
+        }
         await self._db.execute(server.organization_id, SQL["failed"], params)
 
     async def listed(
@@ -79,11 +84,11 @@ class McpServers:
     ) -> None:
         """What it listed; the first list is approved as it is."""
         params = _key(server) | {
-            "reason": Jsonb(reason.model_dump()) if reason else None,
-            "tools": Jsonb([tool.model_dump() for tool in tools]),
+            "reason": Jsonb(clean_json(reason.model_dump())) if reason else None,
+            "tools": Jsonb(clean_json([tool.model_dump() for tool in tools])),
             "listed": listed,
             "pins": Jsonb(_pins(tools)),
-            "server_info": Jsonb(server_info),
+            "server_info": Jsonb(clean_json(server_info)),
             "version": server.version,
         }
         await self._db.execute(server.organization_id, SQL["listed"], params)

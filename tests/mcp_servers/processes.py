@@ -16,6 +16,7 @@ DIRECTORY = Path(__file__).parent
 OFFICE = DIRECTORY / "office.py"
 GARBAGE = DIRECTORY / "garbage.py"
 CRM = DIRECTORY / "crm.py"
+HOSTILE = DIRECTORY / "hostile.py"
 LOOPBACK = {"CONSILIUM_MCP_ALLOWED_NETWORKS": "127.0.0.0/8"}
 """What a server needs to be allowed them."""
 

@@ -14,7 +14,7 @@ from domain.mcp import McpReason, McpServer, McpToolDefinition, digest
 from domain.text import clean, clean_json
 from providers.json_validator import UnusableSchema, errors_in, errors_of
 from tools.arguments import MAX_STEPS
-from tools.mcp.failures import Failed, garbled, timed_out
+from tools.mcp.failures import Failed, garbled, timed_out, too_large
 from tools.mcp.names import exposed_names
 from tools.mcp.session import Session
 from tools.mcp.sessions import McpLimits
@@ -42,6 +42,7 @@ async def list_tools(session: Session, limits: McpLimits) -> Listed:
     deadline = time.monotonic() + seconds
     found: list[types.Tool] = []
     cursor: str | None = None
+    size = 0
     opened = await session.initialized()
     if opened.capabilities.tools is None:
         return Listed(
@@ -52,6 +53,9 @@ async def list_tools(session: Session, limits: McpLimits) -> Listed:
         if left <= 0:
             raise Failed(timed_out(seconds, "list its tools"))
         page = await session.ask(_page(cursor), left, "list its tools")
+        size += len(page.model_dump_json())
+        if size > limits.max_bytes:
+            raise Failed(too_large(limits.max_bytes))
         found += page.tools
         if not page.nextCursor or len(found) >= MAX_LISTED:
             break

@@ -158,7 +158,7 @@ class McpToolbox:
             except Failed as failed:
                 failure = failed.failure
             except McpError as refused:
-                said = refused.error.message[:300]
+                said = server.without_secrets(refused.error.message)[:300]
                 failure = Failure("wrong_protocol", "refused", f"refused to list its tools: {said}")
             else:
                 failure = None

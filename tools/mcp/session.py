@@ -32,6 +32,8 @@ _STREAM_SECONDS = 3600.0
 _CLOSING_SECONDS = 3.0
 _TERMINATED = 32600
 """The code under which the SDK says that the server has forgotten the session."""
+_GONE = "Connection closed"
+"""What the SDK says beside CONNECTION_CLOSED."""
 Request = Callable[["ClientSession"], Awaitable[Any]]
 
 
@@ -185,7 +187,9 @@ class Session:
             return failure
         if error.code == _TERMINATED and error.message == "Session terminated":
             return SESSION_LOST
-        if error.code == types.CONNECTION_CLOSED:
+        if (
+            error.code == types.CONNECTION_CLOSED and error.message == _GONE
+        ):  # servers use the number for errors of their own
             self._break(_CLOSED)
             return self._failure
         return None if self.opened.done() else garbled("an error to the greeting")

@@ -72,11 +72,11 @@ class McpTool:
             self.failed(server, failed.failure)
             raise failed.failure.error(server.name) from None
         except McpError as refused:
-            message = refused.error.message[:MAX_ERROR_CHARS]
+            message = server.without_secrets(refused.error.message)[:MAX_ERROR_CHARS]
             raise ToolError(
                 f"The MCP server '{server.name}' refused: {message}", server=server.name, rpc_code=refused.error.code
             ) from None
-        said = text_of(result)
+        said = server.without_secrets(text_of(result))
         if result.isError:
             raise ToolError(said[:MAX_ERROR_CHARS] or "The tool failed and did not say why.", server=server.name)
         return ToolOutput(said[: self.limits.max_result_chars])

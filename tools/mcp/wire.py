@@ -8,7 +8,9 @@ into `failures`. What is read for one answer is bounded.
 from __future__ import annotations
 
 import json
+import re
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -21,6 +23,10 @@ from tools.mcp.failures import Failure, garbled, of_exception, of_status, too_la
 FAILURE_CODE = -32099
 """Of the JSON-RPC errors made here; the message is a key into `Wire.failures`."""
 JSON, SSE = "application/json", "text/event-stream"
+MAX_EVENTS = 10_000
+"""In one answer, and within MAX_EVENTS_SECONDS on a stream that stays open."""
+MAX_EVENTS_SECONDS = 10.0
+_EVENT_END = re.compile(rb"\n\n|\r\n\r\n|\r\r")
 
 
 class Wire:
@@ -180,15 +186,23 @@ def posting_client(wire: Wire) -> Callable[..., httpx.AsyncClient]:
 
 
 class _Bounded(httpx.AsyncByteStream):
-    """A stream no event of which is longer than the limit; one without events no longer than it as a whole."""
+    """A stream no event of which is longer than the limit, and which has no more than can be read; one without events no longer than
+    the limit as a whole."""
 
     def __init__(self, stream: Any, wire: Wire) -> None:
         self._stream = stream
         self._wire = wire
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        since = 0
+        since = events = 0
+        began = time.monotonic()
         async for part in self._stream:
+            events += sum(1 for _ in _EVENT_END.finditer(part))
+            if (now := time.monotonic()) - began > MAX_EVENTS_SECONDS:
+                began, events = now, 0
+            if events > MAX_EVENTS:
+                self._wire.broken(garbled("more events than can be read"))
+                raise httpx.RemoteProtocolError("too many events")
             cut = max(part.rfind(b"\n\n"), part.rfind(b"\r\n\r\n"))
             since = since + len(part) if cut < 0 else len(part) - cut
             if since > self._wire.max_bytes:
@@ -213,7 +227,7 @@ class _Events(httpx.AsyncByteStream):
         buffer = bytearray()
         resumable = False
         failure = Failure("unreachable", "connection_broken", "broke off in the middle of its answer.")
-        size = 0
+        size = events = 0
         try:
             async for part in self._stream:
                 size += len(part)
@@ -221,18 +235,25 @@ class _Events(httpx.AsyncByteStream):
                     failure = too_large(self._wire.max_bytes)
                     resumable = False
                     break
-                unread = max(0, len(buffer) - 3)
+                unread, read = max(0, len(buffer) - 3), 0
                 buffer += part
-                while (end := _event_end(buffer, unread)) is not None:
-                    event, buffer, unread = bytes(buffer[:end]), buffer[end:], 0
-                    data, has_id = _parse(event)
+                wrong: Failure | None = None
+                while wrong is None and (end := _EVENT_END.search(buffer, unread)) is not None:
+                    data, has_id = _parse(bytes(buffer[read : end.end()]))
                     resumable = resumable or has_id
-                    if data and not _belongs(data, self._id):
-                        failure = garbled("events of its own")
-                        resumable = False
-                        yield self._event(failure)
-                        return
-                    yield event
+                    events += 1
+                    if events > MAX_EVENTS:
+                        wrong = garbled(f"more than {MAX_EVENTS} events")
+                    elif data and not _belongs(data, self._id):
+                        wrong = garbled("events of its own")
+                    else:
+                        read = unread = end.end()
+                if read:
+                    yield bytes(buffer[:read])
+                    del buffer[:read]
+                if wrong is not None:
+                    yield self._event(wrong)
+                    return
         except httpx.TransportError as broken:
             failure = of_exception(broken)
         if not resumable:
@@ -293,11 +314,6 @@ def _object(body: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return message if isinstance(message, dict) and message.get("jsonrpc") == "2.0" else None
-
-
-def _event_end(buffer: bytearray, start: int) -> int | None:
-    found = [at + len(mark) for mark in (b"\n\n", b"\r\n\r\n", b"\r\r") if (at := buffer.find(mark, start)) >= 0]
-    return min(found, default=None)
 
 
 def _parse(event: bytes) -> tuple[bytes, bool]:
