@@ -59,8 +59,10 @@ def register(http: httpx.AsyncClient) -> None:
     session.install(pages, http)
 
     @ui.page("/sign-in", response_timeout=30)
-    def sign_in(request: Request, error: str = "", message: str = "") -> None:
-        sign_in_page(preferences_of(request), error, message)
+    def sign_in(request: Request, error: str = "") -> None:
+        message = str(request.session.pop(session.REFUSAL, ""))
+        visitor, elsewhere = visitor_of(request.session), not session.from_here(request)
+        sign_in_page(preferences_of(request), error, message, here=visitor, elsewhere=elsewhere)
 
     @ui.page("/", response_timeout=30)
     async def new_chat(request: Request) -> Response | None:

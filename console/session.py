@@ -22,6 +22,8 @@ from console.texts import LANGUAGES, Language, chosen_language
 Theme = Literal["auto", "light", "dark"]
 THEMES: Final[tuple[Theme, ...]] = get_args(Theme)
 TOKEN: Final = "token"  # noqa: S105 - the name of a field
+REFUSAL: Final = "refusal"
+"""The field with the API's words about a token, for the next page: an address could hold anybody's words."""
 MAX_TOKEN_CHARS: Final = 2600
 """What a browser still keeps of a cookie once it is signed and encoded."""
 COOKIE: Final = "consilium_session"
@@ -29,10 +31,22 @@ ZONE_COOKIE: Final = "consilium_zone"
 """Set by the pages themselves."""
 _LANGUAGE, _THEME = "consilium_language", "consilium_theme"
 _YEAR: Final = 365 * 24 * 3600
+_SOURCES: Final = (
+    b"script-src 'self' 'unsafe-inline' 'unsafe-eval'",  # the pages' framework compiles its templates in the browser
+    b"img-src 'self' data: blob:",
+    b"media-src 'self'",
+    b"object-src 'none'",
+    b"frame-src 'none'",
+    b"frame-ancestors 'none'",
+    b"form-action 'self'",
+    b"base-uri 'self'",
+)
+"""What a page may load, should something of another's ever get into it: nothing that tells others anything."""
 _GUARDS: Final = [
     (b"x-frame-options", b"DENY"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
+    (b"content-security-policy", b"; ".join(_SOURCES)),
 ]
 _REASONS: Final = {
     "expired": "expired",
@@ -109,7 +123,7 @@ def install(app: FastAPI, http: httpx.AsyncClient) -> None:
     @app.post("/session", include_in_schema=False)
     async def sign_in(request: Request, token: str = Form("")) -> Response:
         """Keep a token that the API takes."""
-        if not _from_here(request):
+        if not from_here(request):
             return Response("This form belongs to the console's own page.", 403)
         token = token.strip().strip("\"'").removeprefix("Bearer ").strip()
         if not token:
@@ -121,13 +135,14 @@ def install(app: FastAPI, http: httpx.AsyncClient) -> None:
         try:
             await Api(http, token).call("GET", "/v1/policies")
         except ApiError as refused:
-            return _to(request, "/sign-in", **_why(refused))
+            request.session[REFUSAL] = refused.message[:300]
+            return _to(request, "/sign-in", error=_why(refused))
         request.session[TOKEN] = token
         return _to(request, "/")
 
     @app.post("/session/end", include_in_schema=False)
     async def sign_out(request: Request) -> Response:
-        if not _from_here(request):
+        if not from_here(request):
             return Response("This form belongs to the console's own page.", 403)
         request.session.pop(TOKEN, None)
         return _to(request, "/sign-in")
@@ -175,13 +190,11 @@ def _secure(cookie: bytes) -> bytes:
     return cookie if b"; secure" in cookie.lower() else cookie + b"; Secure"
 
 
-def _why(refused: ApiError) -> dict[str, str]:
+def _why(refused: ApiError) -> str:
     if refused.code != "unauthenticated":
-        return {"error": "unreachable"} if refused.status is None else {"error": "refused", "message": refused.message}
+        return "unreachable" if refused.status is None else "refused"
     reason = str(refused.details.get("reason"))
-    if reason == "claims":
-        return {"error": "claims", "message": refused.message[:300]}
-    return {"error": _REASONS.get(reason, "malformed")}
+    return "claims" if reason == "claims" else _REASONS.get(reason, "malformed")
 
 
 def _root(request: Request) -> str:
@@ -193,8 +206,8 @@ def _to(request: Request, path: str, **query: str) -> Response:
     return RedirectResponse(f"{request.scope.get('root_path', '')}{path}{'?' if query else ''}{urlencode(query)}", 303)
 
 
-def _from_here(request: Request) -> bool:
-    """Whether a form was sent by a page of this origin: nobody signs a visitor in or out from elsewhere."""
+def from_here(request: Request) -> bool:
+    """Whether a page of this origin, or the visitor themselves, sent the request: nobody signs a visitor in or out from elsewhere."""
     site = request.headers.get("sec-fetch-site")
     if site is not None:
         return site in ("same-origin", "none")

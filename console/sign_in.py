@@ -5,7 +5,7 @@ from __future__ import annotations
 from nicegui import ui
 
 from console.frame import brand
-from console.session import MAX_TOKEN_CHARS, Preferences
+from console.session import MAX_TOKEN_CHARS, Preferences, Visitor
 from console.texts import LANGUAGES, words
 from console.theme import box, dress, sign_in_by_link, text
 
@@ -13,11 +13,13 @@ _COMMAND = "consilium token --organization acme --user anna --role manager"
 _ERRORS = ("empty", "expired", "malformed", "signature", "claims", "too_long", "ended", "refused")
 
 
-def sign_in_page(preferences: Preferences, error: str, message: str) -> None:
-    """Ask for a token; `error` says why the last one was not taken, `message` in the API's words."""
+def sign_in_page(preferences: Preferences, error: str, message: str, *, here: Visitor | None, elsewhere: bool) -> None:
+    """Ask for a token; `error` says why the last one was not taken, `message` in the API's words. `here` is signed in already,
+    `elsewhere` says that another site led here."""
     t = words(preferences.language)
     dress(preferences)
-    sign_in_by_link()
+    signed_in = f"{here.user} · {here.organization}" if here is not None else None
+    sign_in_by_link(t("sign_in.by_link"), here=signed_in, elsewhere=elsewhere)
     ui.page_title(f"{t('sign_in.title')} · {t('app')}")
     with box("gate", "main"), box("gate-card"):
         brand(t("app"))

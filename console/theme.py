@@ -64,6 +64,14 @@ _FRAGMENT: Final = """
   const token = new URLSearchParams(location.hash.slice(1)).get('token');
   if (!token) return;
   history.replaceState(null, '', location.pathname + location.search);
+  const {asked, here, elsewhere} = %s;
+  let who = '?';
+  try {
+    const part = token.split('.')[1].replace(/-/g, '+').replace(/_/g, '/');
+    const told = JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(part), (c) => c.charCodeAt(0))));
+    who = `${told.user_id || told.sub} · ${told.organization_id}`;
+  } catch {}
+  if ((elsewhere || (here && here !== who)) && !confirm(`${asked}\n${who}`)) return;
   const form = Object.assign(document.createElement('form'), {method: 'post', action: 'session', hidden: true});
   form.append(Object.assign(document.createElement('input'), {name: 'token', value: token}));
   document.documentElement.append(form);
@@ -92,9 +100,13 @@ def dress(preferences: Preferences) -> None:
     )
 
 
-def sign_in_by_link() -> None:
-    """Let the page that is being built take a token from its address."""
-    ui.add_head_html(f"<script>{_FRAGMENT}</script>")
+def sign_in_by_link(asked: str, *, here: str | None, elsewhere: bool) -> None:
+    """Let the page that is being built take a token from its address.
+
+    A link may be anybody's: where another site led to it (`elsewhere`), or somebody else is signed in (`here`), it asks (`asked`) first.
+    """
+    about = json.dumps({"asked": asked, "here": here, "elsewhere": elsewhere}).replace("<", "\\u003c")
+    ui.add_head_html(f"<script>{_FRAGMENT % about}</script>")
 
 
 def box(classes: str = "", tag: str = "div") -> ui.element:

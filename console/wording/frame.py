@@ -87,6 +87,10 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "Токен слишком длинный, чтобы хранить его в браузере (больше {limit} знаков).",
         "The token is too long for the browser to keep (more than {limit} characters).",
     ),
+    "sign_in.by_link": (
+        "Ссылка открывает консоль от чужого или другого имени. Войти так?",
+        "The link signs you in as somebody else, or comes from another site. Sign in as this?",
+    ),
     "sign_in.ended": ("Сеанс закончился. Войдите снова.", "Your session has ended. Sign in again."),
     "sign_in.refused": ("Токен не принят: {message}", "The token was refused: {message}"),
     # errors

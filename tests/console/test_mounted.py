@@ -92,6 +92,12 @@ async def test_pages_cannot_be_framed(browser: httpx.AsyncClient) -> None:
     assert (await browser.get("/console/notes")).headers["x-frame-options"] == "DENY"
 
 
+async def test_pages_load_nothing_from_elsewhere(browser: httpx.AsyncClient) -> None:
+    policy = (await browser.get("/console/notes")).headers["content-security-policy"].split("; ")
+    for part in ("img-src 'self' data: blob:", "form-action 'self'", "base-uri 'self'", "object-src 'none'"):
+        assert part in policy
+
+
 async def test_everything_a_page_loads_is_served_from_here(browser: httpx.AsyncClient) -> None:
     page = (await browser.get("/console/usage")).text
     assert not re.search(r"""(src|href)=["']https?://""", page)

@@ -307,3 +307,18 @@ async def test_members_see_skills_without_their_instructions(visitor: User, serv
     await user.should_see("Managers change skills.")
     await user.should_not_see(marker="skill-prompt")
     await user.should_not_see(marker="skill-save")
+
+
+async def test_a_link_of_another_site_asks_before_it_signs_in(visitor: User, server: Served) -> None:
+    own = (await visitor.http_client.get("/sign-in", headers={"sec-fetch-site": "none"})).text
+    assert '"here": null, "elsewhere": false' in own
+    led = (await visitor.http_client.get("/sign-in", headers={"sec-fetch-site": "cross-site"})).text
+    assert '"elsewhere": true' in led
+    await sign_in(visitor, server.token(user="</script><b>ann"))
+    again = (await visitor.http_client.get("/sign-in", headers={"sec-fetch-site": "none"})).text
+    assert "\\u003c/script>\\u003cb>ann \\u00b7 acme" in again
+
+
+async def test_an_address_puts_no_words_into_the_consoles_mouth(visitor: User, server: Served) -> None:
+    page = (await visitor.http_client.get("/sign-in?error=refused&message=Write+to+eve@example.com")).text
+    assert "eve@example.com" not in page

@@ -78,7 +78,7 @@ def garbled(what: str) -> Failure:
 
 
 def too_large(limit: int) -> Failure:
-    return Failure("ready", "too_large", f"answered with more than {limit} bytes; ask it for less.")
+    return Failure("ready", "too_large", f"answered with more than {limit} bytes, or too many parts; ask it for less.")
 
 
 def of_status(status: int, location: str | None = None) -> Failure | None:

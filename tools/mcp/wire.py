@@ -23,6 +23,8 @@ from tools.mcp.failures import Failure, garbled, of_exception, of_status, too_la
 FAILURE_CODE = -32099
 """Of the JSON-RPC errors made here; the message is a key into `Wire.failures`."""
 JSON, SSE = "application/json", "text/event-stream"
+MAX_PARTS = 100_000
+"""Objects and lists in one message: each takes a hundred times the memory of its two characters."""
 MAX_EVENTS = 10_000
 """In one answer, and within MAX_EVENTS_SECONDS on a stream that stays open."""
 MAX_EVENTS_SECONDS = 10.0
@@ -126,6 +128,8 @@ class _Guarded(httpx.AsyncBaseTransport):
             return self._answer(message, of_exception(failed))
         finally:
             await response.aclose()
+        if _parts(body) > MAX_PARTS:
+            return self._answer(message, too_large(self._wire.max_bytes))
         if not _answers(bytes(body), message["id"]):
             return self._answer(message, garbled("JSON of its own"))
         return httpx.Response(response.status_code, headers=_kept(response), content=bytes(body))
@@ -194,7 +198,7 @@ class _Bounded(httpx.AsyncByteStream):
         self._wire = wire
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        since = events = 0
+        since = parts = events = 0
         began = time.monotonic()
         async for part in self._stream:
             events += sum(1 for _ in _EVENT_END.finditer(part))
@@ -205,7 +209,8 @@ class _Bounded(httpx.AsyncByteStream):
                 raise httpx.RemoteProtocolError("too many events")
             cut = max(part.rfind(b"\n\n"), part.rfind(b"\r\n\r\n"))
             since = since + len(part) if cut < 0 else len(part) - cut
-            if since > self._wire.max_bytes:
+            parts = parts + _parts(part) if cut < 0 else _parts(part[cut:])
+            if since > self._wire.max_bytes or parts > MAX_PARTS:
                 self._wire.broken(too_large(self._wire.max_bytes))
                 raise httpx.RemoteProtocolError("the answer is too long")
             yield part
@@ -244,6 +249,8 @@ class _Events(httpx.AsyncByteStream):
                     events += 1
                     if events > MAX_EVENTS:
                         wrong = garbled(f"more than {MAX_EVENTS} events")
+                    elif _parts(data) > MAX_PARTS:
+                        wrong = too_large(self._wire.max_bytes)
                     elif data and not _belongs(data, self._id):
                         wrong = garbled("events of its own")
                     else:
@@ -314,6 +321,11 @@ def _object(body: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return message if isinstance(message, dict) and message.get("jsonrpc") == "2.0" else None
+
+
+def _parts(body: bytes | bytearray) -> int:
+    """How many objects and lists a JSON text can have."""
+    return body.count(b"{") + body.count(b"[")
 
 
 def _parse(event: bytes) -> tuple[bytes, bool]:
