@@ -19,6 +19,8 @@ from console.theme import box, menu_action, menu_button, text
 from console.transcript import Child, turns_of
 
 TITLE_CHARS = 60
+MAX_TITLE_CHARS = 200
+"""A program may give a conversation any title, and every page lists it."""
 
 
 class Conversations:
@@ -132,7 +134,7 @@ class Conversations:
 
 def title_of(thread: Mapping[str, Any], t: Words) -> str:
     """What a conversation is called."""
-    return str((thread.get("metadata") or {}).get("title") or t("threads.untitled"))
+    return str((thread.get("metadata") or {}).get("title") or t("threads.untitled"))[:MAX_TITLE_CHARS]
 
 
 def first_title(question: str) -> str:

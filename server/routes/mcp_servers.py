@@ -95,7 +95,7 @@ class ToolView(BaseModel):
 
 
 class ServerView(BaseModel):
-    """A server as it is now. Of its headers only the names are shown. `listed` counts all its tools, also those over the limit;
+    """A server as it is now. Of its headers only the names are shown, and its address without the query but to admins. `listed` counts all its tools, also those over the limit;
     unknown is null."""
 
     server_id: str
@@ -134,7 +134,9 @@ class ServerList(BaseModel):
 async def list_servers(state: StateDep, caller: CallerDep) -> ServerList:
     """The servers that the organisation's agents can use, and how they do."""
     state.services.mcp.forget(caller.organization_id)
-    return ServerList(servers=[_view(one) for one in await state.services.mcp.overviews(caller.organization_id)])
+    return ServerList(
+        servers=[_view(one, caller) for one in await state.services.mcp.overviews(caller.organization_id)]
+    )
 
 
 @router.post("", status_code=201)
@@ -151,13 +153,13 @@ async def add_server(state: StateDep, caller: AdminDep, body: NewServer) -> Serv
     )
     await _check(state, server)
     await state.mcp_servers.add(server)
-    return await _refreshed(state, server)
+    return await _refreshed(state, caller, server)
 
 
 @router.get("/{server_id}")
 async def get_server(state: StateDep, caller: CallerDep, server_id: str) -> ServerView:
     """One server."""
-    return _view(await state.services.mcp.overview(caller.organization_id, server_id))
+    return _view(await state.services.mcp.overview(caller.organization_id, server_id), caller)
 
 
 @router.patch("/{server_id}")
@@ -169,7 +171,7 @@ async def change_server(state: StateDep, caller: AdminDep, server_id: str, body:
     other_place = (changed.url, changed.transport) != (server.url, server.transport)
     await state.mcp_servers.update(changed, other_place=other_place)
     state.services.mcp.forget(caller.organization_id, server_id)
-    return await _refreshed(state, changed.model_copy(update={"version": changed.version + 1}))
+    return await _refreshed(state, caller, changed.model_copy(update={"version": changed.version + 1}))
 
 
 @router.delete("/{server_id}", status_code=204)
@@ -184,7 +186,7 @@ async def remove_server(state: StateDep, caller: AdminDep, server_id: str) -> No
 async def refresh_server(state: StateDep, caller: AdminDep, server_id: str) -> ServerView:
     """Ask the server for its tools now."""
     overview = await state.services.mcp.overview(caller.organization_id, server_id)
-    return await _refreshed(state, overview.server)
+    return await _refreshed(state, caller, overview.server)
 
 
 @router.post("/{server_id}/approve")
@@ -197,7 +199,7 @@ async def approve_server(state: StateDep, caller: AdminDep, server_id: str, body
             fingerprint=overview.listing.fingerprint(),
         )
     await state.mcp_servers.approve(overview.server, overview.listing)
-    return _view(await state.services.mcp.overview(caller.organization_id, server_id))
+    return _view(await state.services.mcp.overview(caller.organization_id, server_id), caller)
 
 
 async def _own(state: AppState, caller: Identity, server_id: str) -> McpServer:
@@ -208,10 +210,10 @@ async def _own(state: AppState, caller: Identity, server_id: str) -> McpServer:
     return server
 
 
-async def _refreshed(state: AppState, server: McpServer) -> ServerView:
+async def _refreshed(state: AppState, caller: Identity, server: McpServer) -> ServerView:
     if server.enabled and server.not_configured is None:
         await state.services.mcp.refresh(server)
-    return _view(await state.services.mcp.overview(server.organization_id, server.server_id))
+    return _view(await state.services.mcp.overview(server.organization_id, server.server_id), caller)
 
 
 async def _check(state: AppState, server: McpServer) -> None:
@@ -241,7 +243,13 @@ async def _check(state: AppState, server: McpServer) -> None:
         raise InvalidInput("agents", f"there is no agent '{unknown[0]}'", available=sorted(agents))
 
 
-def _view(overview: Overview) -> ServerView:
+def _shown_address(server: McpServer, caller: Identity) -> str | None:
+    """Without its query, where a key may stand, to all but those who can change it."""
+    changes = server.scope == "organization" and caller.at_least("admin")
+    return server.url if changes or server.url is None else server.url.partition("?")[0]
+
+
+def _view(overview: Overview, caller: Identity) -> ServerView:
     server, listing = overview.server, overview.listing
     tools = []
     for tool in listing.tools:
@@ -255,7 +263,8 @@ def _view(overview: Overview) -> ServerView:
             )
         )
     return ServerView(
-        **server.model_dump(include=set(ServerView.model_fields) & set(McpServer.model_fields)),
+        **server.model_dump(include=set(ServerView.model_fields) & set(McpServer.model_fields) - {"url"}),
+        url=_shown_address(server, caller),
         header_names=sorted(server.headers),
         state=overview.state,
         reason=overview.reason,

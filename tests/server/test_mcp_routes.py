@@ -75,6 +75,17 @@ async def test_what_has_changed_is_approved_as_it_was_looked_at(near: Served) ->
             assert (approved.status_code, approved.json()["state"]) == (200, "ready")
 
 
+async def test_a_key_in_an_address_is_shown_to_admins_only(server: Served) -> None:
+    keyed = {**OFF, "url": OFF["url"] + "?api_key=sesame-open-987"}
+    async with server.http() as admin, server.http(role="manager") as manager:
+        added = (await admin.post("/v1/mcp/servers", json=keyed)).json()
+        assert added["url"] == keyed["url"]
+        for path in ("/v1/mcp/servers", f"/v1/mcp/servers/{added['server_id']}"):
+            seen = (await manager.get(path)).text
+            assert "sesame" not in seen
+            assert str(OFF["url"]) in seen
+
+
 async def test_only_admins_change(server: Served) -> None:
     async with server.http() as admin:
         server_id = (await admin.post("/v1/mcp/servers", json=OFF)).json()["server_id"]

@@ -127,7 +127,8 @@ def test_an_address_inside_another_is_judged_as_what_it_is(address: ipaddress.IP
 @pytest.mark.parametrize(
     "address",
     ["10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255",
-     "::", "::1", "fe80::1", "fc00::1", "ff02::1", "::7f00:1", "2002:7f00:1::", "64:ff9b::a9fe:a9fe"],
+     "::", "::1", "fe80::1", "fc00::1", "ff02::1", "::7f00:1", "2002:7f00:1::", "64:ff9b::a9fe:a9fe",
+     "64:ff9b:1::7f00:1", "::ffff:0:7f00:1", "fec0::1", "3fff::1", "5f00::1"],
 )  # fmt: skip
 def test_what_is_not_public_is_refused(address: str) -> None:
     assert not Addresses().permits(ipaddress.ip_address(address))

@@ -15,6 +15,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.ip_network("::/96")
+_LOCAL = tuple(
+    map(ipaddress.ip_network, ("64:ff9b:1::/48", "fec0::/10", "::ffff:0:0:0/96", "5f00::/16", "3fff::/20", "2001::/23"))
+)
+"""Not public, whatever this Python's own list has: translated addresses, site-local ones, those for documents and segments."""
 
 
 class AddressRefused(httpcore.ConnectError):
@@ -37,7 +41,8 @@ class Addresses:
         plain = _unwrapped(address)
         if any(plain.version == network.version and plain in network for network in self._allowed):
             return True
-        return self._public and plain.is_global and not plain.is_multicast
+        local = any(plain.version == network.version and plain in network for network in _LOCAL)
+        return self._public and plain.is_global and not plain.is_multicast and not local
 
     def refused_literal(self, host: str) -> bool:
         """Whether a host, as it stands in an address, is one that will be refused whatever it resolves to."""
