@@ -110,6 +110,9 @@ def _command(graph: Graph, body: RunCreate, max_chars: int, seed: str | None) ->
     command = {key: value for key, value in sent.items() if value is not None}
     if not command:
         raise InvalidInput("command", "must have one of resume, update, goto")
+    if "resume" in command and len(command) > 1:
+        # what is approved must be what was asked about
+        raise InvalidInput("command.resume", "can't be sent together with update or goto; send one after the other")
     goto = command.get("goto")
     _nodes(graph, [goto] if isinstance(goto, str) else goto, "command.goto")
     update = command.get("update")
