@@ -74,10 +74,10 @@ class McpServer(BaseModel):
     updated_at: datetime | None = None
 
     def without_secrets(self, text: str) -> str:
-        """What the server has said, without what it alone is told: the values of its headers, and variables that are secrets."""
-        secrets = {
-            part for value in self.headers.values() for part in (value, *value.split()) if len(part) >= MIN_SECRET
-        }
+        """What the server has said, without what it alone is told: the values of its headers and of its address's query, and variables
+        that are secrets."""
+        told = [*self.headers.values(), *(value for _, value in parse_qsl(urlsplit(self.url or "").query))]
+        secrets = {part for value in told for part in (value, *value.split()) if len(part) >= MIN_SECRET}
         secrets |= {value for name, value in self.env.items() if _SECRET.search(name) and len(value) >= MIN_SECRET}
         for secret in sorted(secrets, key=len, reverse=True):
             text = text.replace(secret, HIDDEN)

@@ -95,8 +95,8 @@ class ToolView(BaseModel):
 
 
 class ServerView(BaseModel):
-    """A server as it is now. Of its headers only the names are shown, and its address without the query but to admins. `listed` counts all its tools, also those over the limit;
-    unknown is null."""
+    """A server as it is now. Of its headers only the names are shown, its address without the query to all but admins. `listed` counts
+    all its tools, also those over the limit; unknown is null."""
 
     server_id: str
     name: str

@@ -11,6 +11,7 @@ from collections.abc import Awaitable
 import pytest
 
 from domain.errors import ToolError, ToolProtocolError
+from domain.mcp import McpServer
 from storage.database import Database
 from tests.mcp_servers.processes import HOSTILE, started
 from tests.tools.test_mcp_toolbox import Bench, bench
@@ -95,6 +96,23 @@ async def test_a_secret_that_is_sent_back_is_shown_to_nobody(bench: Bench, db: D
     kept = await db.fetch_all(bench.organization, "SELECT row_to_json(l)::text AS kept FROM mcp_listings l", {})
     assert kept
     assert SECRET not in json.dumps(kept, default=str)
+
+
+def test_secrets_are_known_wherever_they_stand() -> None:
+    server = McpServer.model_validate(
+        {
+            "server_id": "1",
+            "organization_id": "1",
+            "scope": "operator",
+            "name": "s",
+            "transport": "sse",
+            "url": f"https://mcp.example/sse?api_key={KEY}&v=1",
+            "headers": HEADERS,
+            "env": {"CRM_TOKEN": "of-the-crm-123", "CRM_BASE_URL": "https://crm.example"},
+        }
+    )
+    said = server.without_secrets(f"Bearer {SECRET}; {SECRET}; {KEY}; of-the-crm-123; https://crm.example/1?v=1")
+    assert said == "[hidden]; [hidden]; [hidden]; [hidden]; https://crm.example/1?v=1"
 
 
 async def test_others_are_served_meanwhile(bench: Bench) -> None:
