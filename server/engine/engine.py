@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 import structlog
@@ -152,7 +152,7 @@ class Engine:
         resumption: Resumption | None = None,
     ) -> Submission:
         """`told_thread` is the thread the request names."""
-        asked = asdict(request)
+        asked = {field.name: getattr(request, field.name) for field in fields(request)}
         kwargs = {key: value for key, value in asked.items() if key not in ("assistant_id", "graph_id", "metadata")}
         if resumption is not None:
             kwargs["command"] = {**(request.command or {}), "resume": resumption.resume}
