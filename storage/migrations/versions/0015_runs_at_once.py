@@ -3,7 +3,7 @@
 from storage.migrations import run_file
 
 revision = "0015"
-down_revision = "0012"
+down_revision = "0014"
 
 
 def upgrade() -> None:
