@@ -50,10 +50,19 @@ def limit_of(spec: ProviderSpec, model: str, max_prompt_tokens: int | None, answ
 def counter(model: str) -> Count:
     """Counts texts and messages as they go over the wire."""
 
+    counted: dict[int, tuple[BaseMessage, int]] = {}
+
     def count(value: str | BaseMessage) -> int:
         if isinstance(value, str):
             return count_text(model, value)
-        return sum(count_message(model, message) for message in repair_messages([value]))
+        # a prompt's messages are counted when it is fitted and once more as a whole; held here, so that no other takes the place
+        known = counted.get(id(value))
+        if known is None:
+            known = counted[id(value)] = (
+                value,
+                sum(count_message(model, message) for message in repair_messages([value])),
+            )
+        return known[1]
 
     return count
 
@@ -150,9 +159,10 @@ class Fitting:
         overhead = self.overhead(model)
         if isinstance(prompt, Parts):
             limit = self.limit(candidate)
-            fitted = fit(prompt, (limit.tokens or 0) - HEADINGS, counter(model), tools=overhead)
+            count = counter(model)
+            fitted = fit(prompt, (limit.tokens or 0) - HEADINGS, count, tools=overhead)
             messages = repair_messages(assemble(fitted.kept))
-            tokens = overhead + sum(count_message(model, message) for message in messages)
+            tokens = overhead + sum(count(message) for message in messages)
             return FittedPrompt(messages, tokens, limit, fitted.dropped)
         limit = limit_of(self.specs[candidate.provider], model, None, self.answer_tokens)
         messages = repair_messages(prompt)

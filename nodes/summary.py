@@ -23,9 +23,9 @@ from domain.catalogue import Catalogue
 from domain.errors import ConsiliumError, RunCancelled, StaleFence, TooLarge
 from domain.skills import Skill
 from nodes.agent import Agent
-from nodes.budget import Count, Parts, cut_middle
+from nodes.budget import Count, Parts, cut_middle, fit
 from nodes.call import Call
-from nodes.fitted import HEADINGS, Fitting, counter
+from nodes.fitted import HEADINGS, OFF_THE_LOOP, Fitting, counter
 from nodes.model import call_of
 from nodes.prompt import parts, without_markers
 from nodes.runtime import RunContext, Services
@@ -122,16 +122,21 @@ class _Need:
         chars = sum(len(message.text) for message in history)
         if chars < self._limit // 4 or sum(isinstance(message, HumanMessage) for message in history) < 2:
             return False
-        count = counter(self._candidate.model)
-        if sum(count(message) for message in history) > self._share:
+        if chars + sum(len(message.text) for message in self.parts.turn) > OFF_THE_LOOP:
+            return await asyncio.to_thread(self._is_long)
+        return self._is_long()
+
+    def _is_long(self) -> bool:
+        count, budget = counter(self._candidate.model), self._limit - HEADINGS
+        history = sum(count(message) for message in self.parts.history)
+        if history > self._share:
             return True
+        overhead = self._fitting.overhead(self._candidate.model)
         try:
-            fitted = await self._fitting.route(
-                dataclasses.replace(self.call.route, candidates=(self._candidate,)), self.parts
-            )
+            rest = fit(dataclasses.replace(self.parts, history=[]), budget, count, tools=overhead)
         except TooLarge:
             return False
-        return fitted.first().dropped.history > 0
+        return bool(rest.dropped) or rest.tokens + history > budget
 
     def leaving(self) -> list[AnyMessage]:
         """The older messages: what stays fills half of the room there is for history, and is the last exchange at least."""
