@@ -17,8 +17,10 @@ from typing_extensions import TypedDict  # pydantic refuses typing.TypedDict on 
 from domain.runs import ChildStatus, StopReason
 from nodes.conversation import reduce_messages
 
-Messages = Annotated[list[AnyMessage], DeltaChannel(reduce_messages, list, snapshot_frequency=100)]
-"""The one place that names the reducer of messages: DeltaChannel is beta, and it must stay batching-invariant."""
+Messages = Annotated[list[AnyMessage], DeltaChannel(reduce_messages, list, snapshot_frequency=200)]
+"""The one place that names the reducer of messages: DeltaChannel is beta, and it must stay batching-invariant. A whole value every
+66 plain turns, as it costs as much as the conversation is long; a process that doesn't know the conversation reads what came after
+it in one statement."""
 
 
 class Turn(TypedDict):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -52,6 +52,10 @@ _MANY: dict[str, tuple[str, list[type[Column]]]] = {
     ),
 }
 """The saver's statements of one row, and ours of many with the types of its columns."""
+_CHANNEL = 6
+"""Where the channel is in a row of writes; its first four name the task."""
+_EDGE = "branch:to:"
+"""What LangGraph calls the channel that starts a node begins so."""
 
 
 @dataclass(slots=True)
@@ -133,8 +137,9 @@ def _together(pending: Sequence[tuple[str, list[Any]]]) -> list[Statement]:
             tables[query].extend(rows)
         else:
             rest.extend((query, row) for row in rows)
-    checkpoints = AsyncPostgresSaver.UPSERT_CHECKPOINTS_SQL
+    checkpoints, writes = AsyncPostgresSaver.UPSERT_CHECKPOINTS_SQL, AsyncPostgresSaver.INSERT_CHECKPOINT_WRITES_SQL
     tables[checkpoints] = list({row[:3]: row for row in tables[checkpoints]}.values())
+    tables[writes] = _without_edges(tables[writes], {(row[0], row[1], row[3]) for row in tables[checkpoints]})
     together: list[Statement] = []
     for one, rows in tables.items():
         many, types = _MANY[one]
@@ -142,6 +147,15 @@ def _together(pending: Sequence[tuple[str, list[Any]]]) -> list[Statement]:
             columns = [column(values) for column, values in zip(types, zip(*rows, strict=True), strict=True)]
             together.append((many, columns))
     return together + rest
+
+
+def _without_edges(writes: Sequence[Any], followed: Set[Any]) -> list[Any]:
+    """Without the edges that were taken from checkpoints which are `followed` by another here: that one says where it went on, and
+    nothing else reads them. A task's only write stays, as it tells that the task was done."""
+    told = {row[:4] for row in writes if not row[_CHANNEL].startswith(_EDGE)}
+    return [
+        row for row in writes if row[:3] not in followed or not row[_CHANNEL].startswith(_EDGE) or row[:4] not in told
+    ]
 
 
 def checkpoint_thread(organization_id: OrganizationId, thread_id: ThreadId) -> str:
@@ -182,9 +196,10 @@ class TenantSaver(AsyncPostgresSaver):
                 await conn.commit()
 
     def get_next_version(self, current: str | None, channel: None) -> str:
-        """Ordered as text, and not the same in two branches; a third of the base class's length, as every checkpoint holds dozens."""
-        number = 0 if current is None else int(str(current).partition(".")[0])
-        return f"{number + 1:010d}.{random.getrandbits(32):08x}"
+        """Ordered as text, and not the same in two branches; half of the base class's length, as every checkpoint holds dozens: how
+        many digits, the number in hexadecimal, eight random digits."""
+        digits = f"{_number(str(current)) + 1:x}" if current is not None else "1"
+        return f"{chr(ord('a') + len(digits) - 1)}{digits}{random.getrandbits(32):08x}"
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """As the base class; a thread that has just come into being isn't asked for what it can't have."""
@@ -294,3 +309,11 @@ class TenantSaver(AsyncPostgresSaver):
             raise NotImplementedError("only strategy='delete': our threads use a DeltaChannel")
         for thread_id in thread_ids:
             await self.adelete_thread(thread_id)
+
+
+def _number(version: str) -> int:
+    """Of a version as they are, or as they were before: the number in ten digits, a point, random digits. Those come before all
+    others in the order of text."""
+    if version[0].isdigit():
+        return int(version.partition(".")[0])
+    return int(version[1 : 2 + ord(version[0]) - ord("a")], 16)

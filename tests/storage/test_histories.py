@@ -20,6 +20,7 @@ from storage.connection import Params
 from storage.database import Database, Row
 from storage.histories import Histories, History, Place
 from storage.saver import TenantSaver, acting_for, checkpoint_thread
+from tests.storage.test_saver import running
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 
@@ -112,6 +113,24 @@ async def test_every_earlier_state_and_every_branch_reads_the_same(
         assert {len(state.values.get("messages", [])) for state in heads} > {2, 4, 8, 10}
         for state in [*heads, *reversed(heads)]:
             assert await shown(used, state.config) == told(state.values.get("messages", []))
+
+
+async def test_a_run_that_writes_behind_can_be_taken_up_anywhere(
+    db: Database, organization: OrganizationId, owner_dsn: str, config: RunnableConfig
+) -> None:
+    """Time travel to every checkpoint of a run: each node runs that hadn't yet, and the conversation up to there is whole."""
+    used = replica(db)
+    run = running(owner_dsn, organization, ThreadId(new_id()), fence=1)
+    with acting_for(organization, run, 1):
+        for turn in range(2):
+            await ask(used, config, f"question {turn}")
+        states = [state async for state in used.aget_state_history(config)]
+    assert [state.next for state in states[:5]] == [(), ("shorten",), ("rewrite",), ("answer",), ("__start__",)]
+    assert states[1].tasks[0].result == {}
+    with acting_for(organization):
+        for state in states[:5]:
+            await used.ainvoke(None, state.config, durability="sync")
+            assert [text for _, text in await shown(replica(db), config)] == ["question 0", "2", "question 1", "4"]
 
 
 async def test_of_a_known_history_only_what_came_after_it_is_read(
