@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import structlog
@@ -59,7 +60,7 @@ def due(services: Services, agent: Agent) -> Due:
 
     async def after_router(state: State, runtime: Runtime[RunContext]) -> Literal["summarise", "model"]:
         messages = state["messages"]
-        if not isinstance(messages[-1], HumanMessage) or _questions(messages) <= LEAST_QUESTIONS:
+        if not isinstance(messages[-1], HumanMessage) or not _has_questions(messages, LEAST_QUESTIONS + 1):
             return "model"
         need = await _need(services, agent, state, runtime.context)
         return "summarise" if await need.is_there() else "model"
@@ -84,8 +85,10 @@ def make(services: Services, agent: Agent) -> Any:
     return summarise
 
 
-def _questions(messages: Sequence[BaseMessage]) -> int:
-    return sum(isinstance(message, HumanMessage) for message in messages)
+def _has_questions(messages: Sequence[BaseMessage], count: int) -> bool:
+    """Whether there are so many, looked for from the end: a conversation may be long."""
+    questions = (message for message in reversed(messages) if isinstance(message, HumanMessage))
+    return next(islice(questions, count - 1, None), None) is not None
 
 
 async def _need(services: Services, agent: Agent, state: State, run: RunContext) -> _Need:
@@ -127,7 +130,7 @@ class _Need:
         """
         history = self.parts.history
         chars = sum(len(message.text) for message in history)
-        if chars < self._limit // 4 or _questions(history) < LEAST_QUESTIONS:
+        if chars < self._limit // 4 or not _has_questions(history, LEAST_QUESTIONS):
             return False
         if chars + sum(len(message.text) for message in self.parts.turn) > OFF_THE_LOOP:
             return await asyncio.to_thread(self._is_long)
