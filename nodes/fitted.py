@@ -17,7 +17,7 @@ from nodes.prompt import assemble
 from providers.route import Candidate, Elimination, Route
 from providers.stream import repair_messages
 from providers.structured import JsonOutput
-from providers.tokens import PER_PROMPT, count_message, count_prompt, count_text, count_tools
+from providers.tokens import PER_MESSAGE, PER_PROMPT, count_message, count_prompt, count_text, count_tools
 
 HEADINGS = 80
 """Tokens of the lines between the parts of a system message."""
@@ -58,13 +58,18 @@ def counter(model: str) -> Count:
         # a prompt's messages are counted when it is fitted and once more as a whole; held here, so that no other takes the place
         known = counted.get(id(value))
         if known is None:
-            known = counted[id(value)] = (
-                value,
-                sum(count_message(model, message) for message in repair_messages([value])),
-            )
+            known = counted[id(value)] = value, _tokens(model, value)
         return known[1]
 
     return count
+
+
+def _tokens(model: str, message: BaseMessage) -> int:
+    said = message.content
+    extras = message.name or message.additional_kwargs or getattr(message, "tool_calls", None)
+    if isinstance(said, str) and said and not extras:  # most of a long prompt: nothing of it is repaired
+        return PER_MESSAGE + count_text(model, said)
+    return sum(count_message(model, repaired) for repaired in repair_messages([message]))
 
 
 @dataclass(frozen=True, slots=True)
