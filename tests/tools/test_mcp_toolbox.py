@@ -260,7 +260,8 @@ async def test_names_schemas_and_numbers_are_kept_in_bounds(bench: Bench) -> Non
     assert all(len(name) <= 64 and name.startswith("odd__") and name.replace("-", "_").isidentifier() for name in names)
     assert {"odd__good", "odd__a_b"} <= set(names)
     problems = {tool.name: tool.problem for tool in odd.listing.tools if tool.problem}
-    assert set(problems) == {"outside", "wrong", "huge", "wordy"}
+    assert set(problems) == {"outside", "beside", "nowhere", "circle", "wrong", "huge", "wordy"}
+    assert "'#/$defs/a' isn't in the schema" in problems["nowhere"]
     async with office("streamable_http", "--tools", "500") as program:
         many = await bench.add(box, program.url, "many")
         few = await bench.add(box, program.url, "few", only=("stock", "nowhere", "tool_499"))
