@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 import structlog
@@ -20,8 +20,10 @@ from domain.runs import TERMINAL, Event, Run, RunStatus
 from domain.trace import set_trace_id
 from jobs.engine import JobEngine
 from jobs.submission import Accepted, Claim, Submission, fingerprint
+from nodes.context import whole_query
 from nodes.runtime import RunContext
 from providers.chooser import Chooser
+from retrieval.recall import Asked, Recall
 from server.engine.contract import Resumption, RunRequest
 from server.engine.executor import Execution, Executor, run_config
 from server.engine.log import HEARTBEAT_SECONDS, PUBLIC, RunLog, decode
@@ -30,6 +32,7 @@ from storage.events import Events
 from storage.quota import QuotaLedger
 from storage.runs import Runs
 from storage.saver import TenantSaver, acting_for
+from storage.skills import Skills
 from storage.threads import Threads
 
 log = structlog.get_logger(__name__)
@@ -58,6 +61,8 @@ class Engine:
         graphs: Any,
         chooser: Chooser,
         quota: QuotaLedger,
+        recall: Recall,
+        skills: Skills,
         max_concurrent_runs: int,
     ) -> None:
         self._jobs = jobs
@@ -69,6 +74,8 @@ class Engine:
         self._graphs = graphs
         self._chooser = chooser
         self._quota = quota
+        self._recall = recall
+        self._skills = skills
         self._max = max_concurrent_runs
         self._live: dict[RunId, Execution] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -123,7 +130,9 @@ class Engine:
             ephemeral=ephemeral,
             resumption=resumption,
         )
-        accepted = await self._jobs.submit(submission, claim=self._has_room())
+        if room := self._has_room():
+            self._search_ahead(submission, request)
+        accepted = await self._jobs.submit(submission, claim=room)
         if accepted.claim is not None:
             mine = accepted.run if accepted.claim.run_id == accepted.run.run_id else None
             self._begin(accepted.claim, mine, accepted if mine else None)
@@ -136,6 +145,15 @@ class Engine:
             identity, thread_id, request, idempotency_key=idempotency_key, trace_id=trace_id, told_thread=thread_id
         )
         return await self._jobs.repeated(submission)
+
+    def _search_ahead(self, new: Submission, request: RunRequest) -> None:
+        """Begin what the turn begins with while its run is being accepted. Which skills are in force is sure only then; a search
+        that turns out to be another is made anew."""
+        skill = self._skills.likely(new.organization_id).get(request.agent)
+        query = whole_query(request.input)
+        if skill is not None and query is not None:
+            wanted = skill.retrieval
+            self._recall.begin(new.run_id, Asked(new.organization_id, query, wanted.passages, wanted.notes))
 
     def _submission(
         self,
@@ -152,7 +170,7 @@ class Engine:
         resumption: Resumption | None = None,
     ) -> Submission:
         """`told_thread` is the thread the request names."""
-        asked = asdict(request)
+        asked = {field.name: getattr(request, field.name) for field in fields(request)}
         kwargs = {key: value for key, value in asked.items() if key not in ("assistant_id", "graph_id", "metadata")}
         if resumption is not None:
             kwargs["command"] = {**(request.command or {}), "resume": resumption.resume}

@@ -6,6 +6,7 @@ that `Last-Event-ID` resumes the stream anywhere.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -241,12 +242,20 @@ class EventStream(StreamingResponse):
     async def _send_all(self, send: Send) -> bool:
         """Whether the client took everything."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async for chunk in self._chunks:
-            if chunk:
-                with anyio.move_on_after(SEND_TIMEOUT_SECONDS) as patience:
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                if patience.cancelled_caught:
-                    log.info("a client took nothing for too long and was let go", seconds=SEND_TIMEOUT_SECONDS)
-                    return False
+        clock = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(
+                None
+            ) as patience:  # one for all chunks: a scope for each is a good part of sending it
+                async for chunk in self._chunks:
+                    if chunk:
+                        patience.reschedule(clock() + SEND_TIMEOUT_SECONDS)
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                        patience.reschedule(None)
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            log.info("a client took nothing for too long and was let go", seconds=SEND_TIMEOUT_SECONDS)
+            return False
         await send({"type": "http.response.body", "body": b"", "more_body": False})
         return True
