@@ -92,6 +92,8 @@ class SseRenderer:
         self._after = after_seq or 0
         self._strip = strip
         self._tuples = "messages-tuple" in self._modes
+        self.methods = _methods(self._modes)
+        """Of the events this client may get something of."""
         self._growing: dict[str, BaseMessage] | None = {} if "messages" in self._modes and not self._tuples else None
 
     @property
@@ -170,6 +172,13 @@ class SseRenderer:
         return only(update, self._keys) if isinstance(update, Mapping) else None
 
 
+def _methods(modes: frozenset[str]) -> frozenset[str]:
+    shown = {"messages" if mode == "messages-tuple" else mode for mode in modes}
+    if "values" in modes:
+        shown.add("updates")  # they tell of interrupts
+    return frozenset(shown | {"metadata", "error", "end"})
+
+
 def error_data(data: Any) -> dict[str, Any]:
     """An error event as clients expect it: `error` names its kind, `message` says what happened."""
     if not isinstance(data, Mapping):
@@ -244,9 +253,8 @@ class EventStream(StreamingResponse):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         clock = asyncio.get_running_loop().time
         try:
-            async with asyncio.timeout(
-                None
-            ) as patience:  # one for all chunks: a scope for each is a good part of sending it
+            # one for all chunks: a scope for each is a good part of sending it
+            async with asyncio.timeout(None) as patience:
                 async for chunk in self._chunks:
                     if chunk:
                         patience.reschedule(clock() + SEND_TIMEOUT_SECONDS)
