@@ -60,8 +60,9 @@ class Problem:
 def check_schema(schema: Any, field: str) -> dict[str, Any]:
     """`schema` as it may be used. Raises InvalidInput whose field is the path of what is wrong, from `field` on.
 
-    Refused are: what isn't draft 2020-12; more than MAX_BYTES or MAX_DEPTH; references out of the schema or to nothing, and `$id`
-    inside it; patterns that don't compile; `unevaluated...` together with `patternProperties`, `$dynamicRef` or `dependentSchemas`.
+    Refused are: what isn't draft 2020-12; more than MAX_BYTES or MAX_DEPTH; references out of the schema or to nothing, `$id` and
+    `$schema` inside it; patterns that don't compile; `unevaluated...` together with `patternProperties`, `$dynamicRef` or
+    `dependentSchemas`.
     """
     if not isinstance(schema, dict):
         raise InvalidInput(field, "must be a JSON Schema: an object")
@@ -114,8 +115,9 @@ def _check_parts(schema: dict[str, Any], field: str) -> None:
     unevaluated: str | None = None
     costly: str | None = None
     for path, part in _parts(schema, field):
-        if "$id" in part and part is not schema:
-            raise InvalidInput(f"{path}.$id", "is served at the root only")
+        for keyword in ("$id", "$schema"):
+            if keyword in part and part is not schema:
+                raise InvalidInput(f"{path}.{keyword}", "is served at the root only")
         for keyword in ("$ref", "$dynamicRef"):
             if keyword not in part:
                 continue

@@ -18,6 +18,7 @@ from domain.settings import Settings, process_environment
 from graphs.build import build_graphs
 from graphs.skills import load_json_prompts, load_skills, load_summary_prompt
 from jobs.engine import JobEngine
+from nodes.conversation import reduce_messages
 from nodes.runtime import Services
 from providers.admission import Admission
 from providers.breaker import Breakers
@@ -31,6 +32,7 @@ from retrieval.analyse import analyse
 from retrieval.demo import load_demo, read_demo
 from retrieval.index import KnowledgeIndex
 from retrieval.queue import IngestQueue
+from retrieval.recall import Recall
 from retrieval.search import LexicalRetriever
 from server.assistants import Assistants
 from server.auth import Authenticator
@@ -122,7 +124,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             embedder=Embedder(providers, caller, EmbeddingCache(db, settings.embedding_cache_seconds)),
             policies=policies,
             retriever=retriever,
-            notes=notes,
+            recall=Recall(db, retriever),
             tools=Registry([SearchDocuments(retriever), web_search, SaveOrganizationNote(notes)]),
             mcp=mcp,
             tool_calls=ToolCalls(db),
@@ -179,7 +181,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
     """The state of a server: its parts, the graphs on our saver, the run engine."""
     async with open_parts(settings) as parts:
         db, services = parts.db, parts.services
-        saver, events, threads = TenantSaver(db), Events(db), Threads(db)
+        saver, events, threads = TenantSaver(db, {"messages": reduce_messages}), Events(db), Threads(db)
         graphs, skills = build_graphs(services, services.skills, saver), Skills(db, services.skills)
         holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         jobs = JobEngine(db, holder=holder, lease_seconds=settings.lease_seconds)
@@ -206,6 +208,8 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             graphs=graphs,
             chooser=services.chooser,
             quota=services.caller.ledger,
+            recall=services.recall,
+            skills=skills,
             max_concurrent_runs=settings.max_concurrent_runs,
         )
         metrics, metered = _metrics(services, db)

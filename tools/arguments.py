@@ -3,44 +3,43 @@
 from __future__ import annotations
 
 import json
-import math
+import re
 from typing import Any
 
-from domain.errors import InvalidToolArguments, ToolError
+from domain.errors import InvalidInput, InvalidToolArguments
 from domain.text import clean_json
-from providers.json_validator import UnusableSchema, errors_of
+from providers.json_schema import problems
 
-MAX_STEPS = 20_000
-"""Keywords applied to the arguments of one call: what an MCP server's schema may cost all others here."""
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?(?:[eE][+-]?[0-9]{1,2})?")
 
 
 def validate(name: str, schema: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
-    """`arguments` as the tool may be called with. Raises InvalidToolArguments naming each wrong field and what it may be, ToolError where
-    the schema is none that anything can be checked against."""
+    """`arguments` as the tool may be called with. Raises InvalidToolArguments naming each wrong field and what it may be; also where
+    they can't be checked, as the schema is another program's."""
     normal: dict[str, Any] = normalise(schema, clean_json(arguments))
-    problems = sorted(_errors(name, schema, normal), key=lambda error: list(map(str, error.path)))
-    if problems:
-        shown = "; ".join(f"{_where(error.path)}: {error.message[:300]}" for error in problems[:5])
+    try:
+        found = sorted((_where(problem.path), problem.problem) for problem in problems(normal, schema, "its schema"))
+    except InvalidInput as unusable:
+        raise InvalidToolArguments(
+            f"{name} can't be called: {unusable.message}. Try another way.", fields=["arguments"]
+        ) from None
+    if found:
+        shown = "; ".join(f"{where}: {problem}" for where, problem in found[:5])
         raise InvalidToolArguments(
             f"{name}: {shown}. Call it again with arguments that fit its schema.",
-            fields=[_where(error.path) for error in problems],
+            fields=[where for where, _ in found],
             schema=schema,
         )
     return normal
 
 
-def _errors(name: str, schema: dict[str, Any], arguments: Any) -> list[Any]:
-    try:
-        return errors_of(arguments, schema, steps=MAX_STEPS, unevaluated=False)
-    except UnusableSchema as unusable:
-        raise ToolError(f"{name} can't be called: its schema {unusable}.", tool=name) from None
+def _where(path: str) -> str:
+    """`customer.phones[0]` for a JSON path."""
+    return path.removeprefix("$").removeprefix(".") or "arguments"
 
 
-def _where(path: Any) -> str:
-    return ".".join(map(str, path)) or "arguments"
-
-
-def normalise(schema: Any, value: Any) -> Any:
+def normalise(schema: dict[str, Any] | bool, value: Any) -> Any:
     """Mend what weak models get wrong without changing the meaning: numbers and booleans as strings, JSON in a string for an
     object or array, null for an optional field, one item for an array."""
     if not isinstance(schema, dict):  # true and false are schemas, too
@@ -61,12 +60,12 @@ def normalise(schema: Any, value: Any) -> Any:
             value = _parsed(value, list)
             items = value if isinstance(value, list) else [value]
             return [normalise(schema.get("items", {}), item) for item in items]
-        case "integer" if isinstance(value, str):
-            return _number(value, int)
+        case "integer" if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
+            return int(value)
         case "integer" if isinstance(value, float) and value.is_integer():
             return int(value)
-        case "number" if isinstance(value, str):
-            return _number(value, float)
+        case "number" if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+            return float(value)
         case "boolean" if isinstance(value, str) and value.strip().lower() in ("true", "false"):
             return value.strip().lower() == "true"
         case "string" if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -84,17 +83,8 @@ def _parsed(value: Any, kind: type) -> Any:
     return value
 
 
-def _number(value: str, kind: type[int] | type[float]) -> Any:
-    """What is no number, or none that JSON has, stays a text, for the check to refuse."""
-    try:
-        number = kind(value)
-    except ValueError:
-        return value
-    return number if math.isfinite(number) and abs(number) < 2**63 else value
-
-
-def _nullable(schema: Any) -> bool:
+def _nullable(schema: dict[str, Any] | bool) -> bool:
     if not isinstance(schema, dict):
-        return schema is True
+        return schema
     kinds = schema.get("type")
     return kinds == "null" or (isinstance(kinds, list) and "null" in kinds)

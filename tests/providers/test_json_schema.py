@@ -145,6 +145,16 @@ def test_no_pattern_takes_longer_than_it_may() -> None:
     assert time.perf_counter() - began < 5
 
 
+def test_a_schema_that_names_its_draft_is_bounded_like_any_other() -> None:
+    part = {"type": "string", "pattern": "^(a|a)*$"}
+    schema = {"$schema": DRAFT, "type": "object", "properties": {"part": part, "child": {"$ref": "#"}}}
+    check_schema(schema, "s")
+    with pytest.raises(InvalidInput, match="too long"):
+        problems({"child": {"part": "a" * 200 + "!"}}, schema, "s")
+    with pytest.raises(InvalidInput, match=r"s\.properties\.a\.\$schema: is served at the root only"):
+        check_schema({"properties": {"a": {"$schema": "http://json-schema.org/draft-07/schema#"}}}, "s")
+
+
 def test_references_that_multiply_come_to_an_end() -> None:
     levels = {f"l{n}": {"allOf": [{"$ref": f"#/$defs/l{n + 1}"}] * 3} for n in range(12)}
     schema = {"$defs": {**levels, "l12": {"type": "object"}}, "$ref": "#/$defs/l0"}

@@ -71,7 +71,7 @@ def test_nothing_is_fetched_on_a_schemas_word(listener: tuple[str, list[str]]) -
     moved = {"$id": f"{address}/moved", "$ref": "elsewhere#x"}
     inner = {"type": "object", "properties": {"q": {"$id": f"{address}/inner", "$ref": "#x"}}}
     pointed = {"type": "object", "properties": {"q": {"$ref": "#/kept/a"}}, "kept": {"a": moved}}
-    assert problem(beside) == "Its schema refers to another document."
+    assert "nothing outside" in str(problem(beside))
     for schema in (beside, inner, pointed):
         with pytest.raises(ToolError, match="isn't in it"):
             validate("t", schema, {"q": 1})
