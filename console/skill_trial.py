@@ -11,7 +11,7 @@ from console.api import ApiError
 from console.context import Context
 from console.naming import tool_title
 from console.texts import number
-from console.theme import box, text
+from console.theme import box, prose, text
 
 
 class Trial:
@@ -49,7 +49,7 @@ class Trial:
 
     def _draw(self, answer: Mapping[str, Any]) -> None:
         t, used = self._context.t, answer["used_tokens"]
-        ui.markdown(str(answer["answer"]).replace("[", "\\[")).classes("prose small").mark("trial-answer")
+        prose(str(answer["answer"]).replace("[", "\\[")).classes("small").mark("trial-answer")
         for call in answer["tools_called"]:
             with box("row-line small"):
                 text(tool_title(str(call["name"]), t), "grow one-line")

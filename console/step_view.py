@@ -11,7 +11,7 @@ from nicegui import ui
 from console.agents import Agents
 from console.context import Context
 from console.naming import tool_title
-from console.theme import box, text
+from console.theme import box, prose, text
 from console.transcript import REPORT, Child, ToolCall, shown_result, text_of
 
 _ICONS = {"succeeded": "check_circle", "completed": "check_circle", "failed": "error", "denied": "block"}
@@ -76,7 +76,7 @@ def _child_body(context: Context, child: Child, opened: dict[str, bool]) -> None
     if said:
         with box():
             text(t("chat.report"), "field-name")
-            ui.markdown(said.replace("[", "\\[")).classes("prose small")
+            prose(said.replace("[", "\\[")).classes("small")
     if child.error:
         text(str(child.error.get("message") or child.error.get("code") or ""), "notice bad")
     if child.thread_id:

@@ -28,6 +28,8 @@ LOGO: Final = (
 )
 FAVICON: Final = LOGO.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
 
+_MARKDOWN: Final = ("fenced-code-blocks", "tables", "cuddled-lists", "break-on-newline", "code-friendly")
+
 # What the page says where the server is gone, in the visitor's language: the page itself is one for all visitors.
 _LOST: Final = """
 document.addEventListener('DOMContentLoaded', () => {
@@ -61,13 +63,18 @@ _STICK: Final = """
 # A link that signs in carries its token behind the '#', which no server and no log ever sees.
 _FRAGMENT: Final = """
 (() => {
-  const token = new URLSearchParams(location.hash.slice(1)).get('token');
-  if (!token) return;
-  history.replaceState(null, '', location.pathname + location.search);
-  const form = Object.assign(document.createElement('form'), {method: 'post', action: 'session', hidden: true});
-  form.append(Object.assign(document.createElement('input'), {name: 'token', value: token}));
-  document.documentElement.append(form);
-  form.submit();
+  const take = () => {
+    const token = new URLSearchParams(location.hash.slice(1)).get('token');
+    if (!token) return;
+    history.replaceState(null, '', location.pathname + location.search);
+    const form = Object.assign(document.createElement('form'), {method: 'post', action: 'session', hidden: true});
+    form.append(Object.assign(document.createElement('input'), {name: 'token', value: token}));
+    document.documentElement.append(form);
+    form.submit();
+  };
+  take();
+  // Opened where this page stands already, a link changes what is behind the '#' and loads nothing.
+  addEventListener('hashchange', take);
 })();
 """
 
@@ -116,6 +123,11 @@ def text(content: str, classes: str = "", tag: str = "div") -> ui.label:
     element = ui.label(content).classes(classes)
     element.tag = tag
     return element
+
+
+def prose(content: str = "") -> ui.markdown:
+    """What a model has written. An underscore stays one: names of files, fields and tools are full of them."""
+    return ui.markdown(content, extras=[*_MARKDOWN]).classes("prose")
 
 
 def icon_button(icon: str, label: str, on_click: Callable[[], Any] | None = None, classes: str = "quiet") -> ui.button:

@@ -16,7 +16,7 @@ from console.decision import Decide, Decision
 from console.passage import is_web, open_passage
 from console.step_view import child_step, tool_step
 from console.texts import number
-from console.theme import box, icon_button, text
+from console.theme import box, icon_button, prose, text
 from console.transcript import MAIN, REPORT, Child, ToolCall, Turn
 
 _CITED = re.compile(r"\[(\d{1,3})\](?!\()")
@@ -48,8 +48,8 @@ class TurnView:
             self._who = box("who")
             self._steps = box("steps")
             self._notices = box("stack").style("gap:6px")
-            self._answer = ui.markdown("", extras=["fenced-code-blocks", "tables", "cuddled-lists", "break-on-newline"])
-            self._answer.classes("answer prose").props("aria-live=off").mark("answer")
+            self._answer = prose()
+            self._answer.classes("answer").props("aria-live=off").mark("answer")
             self._answer.on("click", self._cited, js_handler=_EMIT_SOURCE)
             self._decisions = box("stack")
             self._sources = box("stack").style("gap:8px")

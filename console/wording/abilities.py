@@ -29,6 +29,8 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "Puts one fact into the organisation's memory, for all conversations.",
     ),
     "missing.variables": ("Нужна переменная окружения: {names}", "Needs an environment variable: {names}"),
+    "missing.or": ("или", "or"),
+    "missing.package": ("Нужно установить: {command}", "Needs to be installed: {command}"),
     "tools.for_model": ("Что о нём знает модель", "What the model is told"),
     "tools.own": ("Встроенные", "Built in"),
     "tools.available": ("доступен", "available"),
@@ -77,10 +79,11 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "mcp.connect": ("Подключить", "Connect"),
     "mcp.name": ("Имя", "Name"),
     "mcp.name_hint": (
-        "Латинские буквы, цифры, дефис; с него начинаются имена инструментов",
-        "Latin letters, digits, hyphens; the names of its tools begin with it",
+        "Маленькие латинские буквы, цифры, дефис; с него начинаются имена инструментов",
+        "Small Latin letters, digits, hyphens; the names of its tools begin with it",
     ),
     "mcp.url": ("Адрес", "Address"),
+    "mcp.url_wrong": ("Нужен адрес с http:// или https://", "An address with http:// or https:// is needed"),
     "mcp.transport": ("Способ связи", "Transport"),
     "mcp.authorization": ("Ключ доступа", "Access key"),
     "mcp.authorization_hint": (
