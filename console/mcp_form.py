@@ -12,6 +12,7 @@ from console.agents import Agents
 from console.api import ApiError
 from console.context import Context
 from console.dialogs import window
+from console.fields import clear, refuse
 from console.texts import TEXTS
 from console.theme import box, text
 
@@ -87,8 +88,7 @@ class ServerForm:
 
     async def _send(self) -> None:
         fields = {"name": self._name, "url": self._url, "agents": self._for, "headers": self._secret}
-        for field in fields.values():
-            field.props(remove="error error-message")
+        clear(fields.values())
         self._said.set_visibility(False)
         if not self._passable():
             return
@@ -100,7 +100,7 @@ class ServerForm:
             at = fields.get(str(error.details.get("field") or "").rpartition(".")[2])
             if at is not None:
                 known = f"mcp.reason.{error.details.get('reason')}"
-                _mark(at, self._context.t(known) if known in TEXTS else error.message)
+                refuse(at, self._context.t(known) if known in TEXTS else error.message)
             else:
                 self._said.set_text(self._context.explain(error))
                 self._said.set_visibility(True)
@@ -117,12 +117,5 @@ class ServerForm:
         if not (self._url.value or "").strip().startswith(("http://", "https://")):
             wrong.append((self._url, t("mcp.url_wrong")))
         for field, problem in wrong:
-            _mark(field, problem)
+            refuse(field, problem)
         return not wrong
-
-
-def _mark(field: ui.element, problem: str) -> None:
-    """Say at a field what is wrong with it."""
-    field.props["error"] = True
-    field.props["error-message"] = problem
-    field.update()

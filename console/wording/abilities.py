@@ -206,6 +206,11 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "skills.source.organization": ("ваш", "your own"),
     "skills.name": ("Имя в системе", "Name in the system"),
     "skills.name_hint": ("Например, tax_agent; потом его не изменить", "Such as tax_agent; it can't be changed later"),
+    "skills.name_wrong": (
+        "Маленькие латинские буквы, цифры и подчёркивания, например tax_agent",
+        "Small Latin letters, digits and underscores, such as tax_agent",
+    ),
+    "skills.needed": ("Заполните это поле.", "Fill this in."),
     "skills.title_ru": ("Название по-русски", "Title in Russian"),
     "skills.title_en": ("Название по-английски", "Title in English"),
     "skills.description": ("Когда его спрашивать", "When to ask it"),

@@ -315,9 +315,12 @@ async def test_a_skill_that_cannot_be_is_refused_at_its_field(ann: User) -> None
     ann.find(marker="skill-title.en").type("Taxes")
     ann.find(marker="skill-prompt").type("You know taxes.")
     ann.find(marker="skill-save").click()
-    await seen(
-        lambda: any(one.props.get("error") for one in ann.find(marker="skill-description").elements), "the refusal"
-    )
+    await seen(lambda: refusal(ann, "skill-description") == "Fill this in.", "the refusal")
+    assert not refusal(ann, "skill-title")
+    ann.find(marker="skill-name").clear().type("Tax agent")
+    ann.find(marker="skill-save").click()
+    await seen(lambda: "Small Latin letters" in refusal(ann, "skill-name"), "what a name is")
+    ann.find(marker="skill-name").clear().type("tax_agent")
     ann.find(marker="skill-description").type("Questions about taxes.")
     ann.find(marker="skill-save").click()
     await ann.should_see("Saved.", retries=50)
