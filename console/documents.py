@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from html import escape
 from typing import Any, Final
@@ -16,7 +16,7 @@ from console.context import Context
 from console.dialogs import ask_text, confirm, window
 from console.keyed import KeyedList, Row
 from console.passage import open_text
-from console.texts import size
+from console.texts import TEXTS, size
 from console.theme import box, menu_action, menu_button, page_head, text
 
 MAX_BYTES: Final = 26_214_400
@@ -96,7 +96,9 @@ class DocumentsPage:
                 file.name, await file.read(), file.content_type, labels=labels, document_id=document_id
             )
         except ApiError as error:
-            said = t("documents.failed", name=file.name, message=self._context.explain(error))
+            unsupported = error.code == "unsupported"
+            why = t("documents.unsupported") if unsupported else self._context.explain(error)
+            said = t("documents.failed", name=file.name, message=why)
             ui.notify(said, type="negative", multi_line=True, close_button=t("close"), timeout=0)
             return
         ui.notify(t("documents.uploaded", name=file.name), type="positive")
@@ -134,7 +136,8 @@ class DocumentsPage:
             with box("grow"):
                 text(str(row["title"]), "anywhere strong")
                 with box("row-line small faint"):
-                    facts = [t("documents.facts", size=size(row["size_bytes"], language), chunks=row["chunks"])]
+                    facts = [size(row["size_bytes"], language)]
+                    facts += [t("documents.passages", n=row["chunks"])] if row["chunks"] is not None else []
                     facts += [t("documents.pages", n=row["pages"])] if row["pages"] is not None else []
                     facts += [t("passage.version", n=row["version"])] if row["version"] > 1 else []
                     text(" · ".join(facts))
@@ -144,11 +147,16 @@ class DocumentsPage:
                     with box("bar").style("margin-top:8px").props("role=progressbar"):
                         box().style(f"width:{max(4, round(100 * (row['progress'] or 0)))}%")
                 if row["error"]:
-                    text(_said(row["error"]), "notice bad small").style("margin-top:8px")
+                    text(self._said(row["error"]), "notice bad small").style("margin-top:8px")
             chip = _CHIPS.get(row["status"], "accent")
             text(t(f"status.{row['status']}"), f"chip {chip} {'only-wide' if chip == 'good' else ''}", "span")
             self._actions(row)
         return item
+
+    def _said(self, error: Mapping[str, Any]) -> str:
+        """Why a file wasn't read, in the visitor's language where the reason is known."""
+        key = f"unreadable.{(error.get('details') or {}).get('reason')}"
+        return self._context.t(key) if key in TEXTS else str(error["message"])
 
     def _actions(self, row: dict[str, Any]) -> None:
         t, manages = self._context.t, self._context.visitor.manages
@@ -196,8 +204,3 @@ class DocumentsPage:
         with self._context.telling():
             await self._context.api.call("DELETE", f"/v1/documents/{row['document_id']}")
             await self._refresh()
-
-
-def _said(error: Any) -> str:
-    """A record's error, whether it is a text or an object with a message."""
-    return str(error.get("message") or error.get("code")) if isinstance(error, dict) else str(error)

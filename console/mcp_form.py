@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,12 +12,15 @@ from console.agents import Agents
 from console.api import ApiError
 from console.context import Context
 from console.dialogs import window
+from console.fields import clear, refuse
+from console.texts import TEXTS
 from console.theme import box, text
 
 EVERY_AGENT: Final = "*"
 _TRANSPORTS: Final = {"streamable_http": "Streamable HTTP", "sse": "SSE"}
 _IDENTITIES: Final = ("user", "organization", "none")
 _AUTHORIZATION: Final = "Authorization"
+_NAME: Final = re.compile("[a-z][a-z0-9-]{0,23}")
 
 
 class ServerForm:
@@ -84,9 +88,10 @@ class ServerForm:
 
     async def _send(self) -> None:
         fields = {"name": self._name, "url": self._url, "agents": self._for, "headers": self._secret}
-        for field in fields.values():
-            field.props(remove="error error-message")
+        clear(fields.values())
         self._said.set_visibility(False)
+        if not self._passable():
+            return
         self._save.props("loading")
         path = "/v1/mcp/servers" if self._server is None else f"/v1/mcp/servers/{self._server['server_id']}"
         try:
@@ -94,10 +99,8 @@ class ServerForm:
         except ApiError as error:
             at = fields.get(str(error.details.get("field") or "").rpartition(".")[2])
             if at is not None:
-                pattern = at is self._name and error.status == 422
-                at.props["error"] = True
-                at.props["error-message"] = self._context.t("mcp.name_hint") if pattern else error.message
-                at.update()
+                known = f"mcp.reason.{error.details.get('reason')}"
+                refuse(at, self._context.t(known) if known in TEXTS else error.message)
             else:
                 self._said.set_text(self._context.explain(error))
                 self._said.set_visibility(True)
@@ -105,3 +108,14 @@ class ServerForm:
         finally:
             self._save.props(remove="loading")
         self._dialog.submit(True)
+
+    def _passable(self) -> bool:
+        """Whether it is worth asking the server; what isn't is marked."""
+        t, wrong = self._context.t, []
+        if self._server is None and not _NAME.fullmatch((self._name.value or "").strip()):
+            wrong.append((self._name, t("mcp.name_hint")))
+        if not (self._url.value or "").strip().startswith(("http://", "https://")):
+            wrong.append((self._url, t("mcp.url_wrong")))
+        for field, problem in wrong:
+            refuse(field, problem)
+        return not wrong

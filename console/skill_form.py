@@ -10,6 +10,7 @@ from nicegui.elements.mixins.validation_element import ValidationElement
 
 from console.api import ApiError
 from console.context import Context
+from console.fields import clear, refuse
 from console.naming import tool_title
 from console.theme import box, text
 
@@ -108,15 +109,23 @@ class SkillForm:
         }
         return definition if self._approvals is None else {**definition, "approvals": self._approvals.value}
 
+    def complete(self) -> bool:
+        """Whether nothing is left empty that a skill can't do without; what is, is marked."""
+        clear(self._fields.values())
+        needed = (self._ru, self._en, self._description, self._prompt)
+        empty = [field for field in needed if not (field.value or "").strip()]
+        for field in empty:
+            refuse(field, self._context.t("skills.needed"))
+        return not empty
+
     def refused(self, error: ApiError) -> bool:
         """Say at its field what the API refuses; whether there is such a field."""
-        for field in self._fields.values():
-            field.props(remove="error error-message")
+        clear(self._fields.values())
         parts = str(error.details.get("field") or "").split(".")
         found = next((self._fields[part] for part in reversed(parts) if part in self._fields), None)
         if found is None:
             return False
-        found.props["error"], found.props["error-message"] = True, error.message
+        refuse(found, error.message)
         found.run_method("focus")
         return True
 

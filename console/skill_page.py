@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
@@ -11,12 +12,14 @@ from nicegui import ui
 from console.api import ApiError
 from console.context import Context
 from console.dialogs import ask_text, confirm
+from console.fields import clear, refuse
 from console.skill_form import SkillForm
 from console.skill_trial import Trial
 from console.skills import SOURCES, skill_title
 from console.theme import box, page_head, text
 
 MAIN: Final = "main"
+_NAME: Final = re.compile("[a-z][a-z0-9_]{1,62}")
 _EMPTY: Final[Mapping[str, Any]] = {"tools": ["search_documents"]}
 
 
@@ -112,6 +115,8 @@ class SkillPage:
 
     async def _save(self) -> None:
         t, skill = self._context.t, self._skill
+        if not self._passable():
+            return
         comment = None
         if skill is not None:
             comment = await ask_text(t, t("skills.save_title"), t("skills.comment"), "", limit=300)
@@ -136,6 +141,17 @@ class SkillPage:
         ui.notify(t("skills.saved"), type="positive")
         ui.navigate.to(f"/skills/{name}")
 
+    def _passable(self) -> bool:
+        """Whether it is worth asking the server; what isn't is marked."""
+        complete = self._form.complete()
+        if self._skill is not None:
+            return complete
+        clear([self._new_name])
+        named = _NAME.fullmatch((self._new_name.value or "").strip()) is not None
+        if not named:
+            refuse(self._new_name, self._context.t("skills.name_wrong"))
+        return complete and named
+
     def _told(self, error: ApiError) -> None:
         t, field = self._context.t, str(error.details.get("field") or "")
         if error.status == 409 and self._skill is not None and "version" in error.details:
@@ -144,7 +160,7 @@ class SkillPage:
                 t("skills.conflict", user=by), type="warning", multi_line=True, close_button=t("close"), timeout=0
             )
         elif self._skill is None and (field.rpartition(".")[2] == "name" or error.status == 409):
-            self._new_name.props["error"], self._new_name.props["error-message"] = True, error.message
+            refuse(self._new_name, error.message)
         elif not self._form.refused(error):
             ui.notify(self._context.explain(error), type="negative", multi_line=True, close_button=t("close"))
 

@@ -61,21 +61,26 @@ _STICK: Final = """
 # A link that signs in carries its token behind the '#', which no server and no log ever sees.
 _FRAGMENT: Final = """
 (() => {
-  const token = new URLSearchParams(location.hash.slice(1)).get('token');
-  if (!token) return;
-  history.replaceState(null, '', location.pathname + location.search);
-  const {asked, here, elsewhere} = %s;
-  let who = '?';
-  try {
-    const part = token.split('.')[1].replace(/-/g, '+').replace(/_/g, '/');
-    const told = JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(part), (c) => c.charCodeAt(0))));
-    who = `${told.user_id || told.sub} · ${told.organization_id}`;
-  } catch {}
-  if ((elsewhere || (here && here !== who)) && !confirm(`${asked}\n${who}`)) return;
-  const form = Object.assign(document.createElement('form'), {method: 'post', action: 'session', hidden: true});
-  form.append(Object.assign(document.createElement('input'), {name: 'token', value: token}));
-  document.documentElement.append(form);
-  form.submit();
+  const take = () => {
+    const token = new URLSearchParams(location.hash.slice(1)).get('token');
+    if (!token) return;
+    history.replaceState(null, '', location.pathname + location.search);
+    const {asked, here, elsewhere} = %s;
+    let who = '?';
+    try {
+      const part = token.split('.')[1].replace(/-/g, '+').replace(/_/g, '/');
+      const told = JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(part), (c) => c.charCodeAt(0))));
+      who = `${told.user_id || told.sub} · ${told.organization_id}`;
+    } catch {}
+    if ((elsewhere || (here && here !== who)) && !confirm(`${asked}\n${who}`)) return;
+    const form = Object.assign(document.createElement('form'), {method: 'post', action: 'session', hidden: true});
+    form.append(Object.assign(document.createElement('input'), {name: 'token', value: token}));
+    document.documentElement.append(form);
+    form.submit();
+  };
+  take();
+  // Opened where this page stands already, a link changes what is behind the '#' and loads nothing.
+  addEventListener('hashchange', take);
 })();
 """
 

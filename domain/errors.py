@@ -7,7 +7,7 @@ Each class has a stable `code` (the `error_code` of the wire) and an HTTP `statu
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 
 class ConsiliumError(Exception):
@@ -306,8 +306,18 @@ class TimedOut(ConsiliumError):
         super().__init__(f"There was no answer within {seconds:g} s.", seconds=seconds)
 
 
+Unreadable = Literal[
+    "empty", "no_text", "not_pdf", "not_docx", "not_text", "encrypted", "damaged", "too_large", "unknown"
+]
+"""What is wrong with a file that can't be read; `unknown` where only the server's log tells."""
+
+
 class DocumentUnreadable(ConsiliumError):
-    """A document can't be parsed. Repair: the message says what is wrong with the file; upload another version."""
+    """A document can't be parsed. Repair: the message says what is wrong with the file, `details.reason` the same for programs;
+    upload another version."""
 
     code = "document_unreadable"
     status = 422
+
+    def __init__(self, reason: Unreadable, message: str, **details: Any) -> None:
+        super().__init__(message, reason=reason, **details)

@@ -30,7 +30,7 @@ def parse_docx(data: bytes) -> ParsedDocument:
         document = docx.Document(io.BytesIO(data))
     except (PackageNotFoundError, KeyError, ValueError, zipfile.BadZipFile, SyntaxError) as broken:
         # SyntaxError is what lxml's XMLSyntaxError is.
-        raise DocumentUnreadable("The file is not a DOCX document, or it is damaged.") from broken
+        raise DocumentUnreadable("not_docx", "The file is not a DOCX document, or it is damaged.") from broken
     outline = Outline()
     for block in document.iter_inner_content():
         if isinstance(block, Paragraph):
@@ -75,17 +75,21 @@ def _table(outline: Outline, table: Table) -> None:
 def _check_archive(data: bytes) -> None:
     """Look at the archive's directory before anything is unpacked: a small file can unpack to gigabytes."""
     if data[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
-        raise DocumentUnreadable("The file is encrypted or an old .doc; save it as a DOCX without a password.")
+        raise DocumentUnreadable(
+            "encrypted", "The file is encrypted or an old .doc; save it as a DOCX without a password."
+        )
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as broken:
-        raise DocumentUnreadable("The file is not a DOCX document, or it is damaged.") from broken
+        raise DocumentUnreadable("not_docx", "The file is not a DOCX document, or it is damaged.") from broken
     unpacked = sum(entry.file_size for entry in entries)
     packed = max(1, sum(entry.compress_size for entry in entries))
     xml = sum(entry.file_size for entry in entries if entry.filename.endswith((".xml", ".rels")))
     bomb = unpacked > _RATIO_FROM and unpacked / packed > _MAX_RATIO
     if bomb or unpacked > _MAX_UNPACKED or xml > _MAX_XML or len(entries) > _MAX_ENTRIES:
-        raise DocumentUnreadable(f"The file unpacks to {unpacked} bytes, which is too much to read.", unpacked=unpacked)
+        raise DocumentUnreadable(
+            "too_large", f"The file unpacks to {unpacked} bytes, which is too much to read.", unpacked=unpacked
+        )
     if any(entry.flag_bits & 1 for entry in entries):
-        raise DocumentUnreadable("The file is encrypted; save it without a password.")
+        raise DocumentUnreadable("encrypted", "The file is encrypted; save it without a password.")

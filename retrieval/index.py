@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import PurePath
+from typing import Any
 
 import structlog
 from psycopg import OperationalError
@@ -96,14 +97,14 @@ class KnowledgeIndex:
             await self.documents.release(claim)
             raise
         except ConsiliumError as unreadable:
-            await self.documents.fail(claim, {"code": unreadable.code, "message": unreadable.message})
+            await self.documents.fail(claim, _record(unreadable))
         except OperationalError:
             raise
         except Exception:
             # Whatever a parser trips over in one file must not stop the others; the reason is in the log.
             log.exception("ingestion failed", document_id=document_id, version=version)
-            error = DocumentUnreadable("The file could not be read; the server's log has the reason.")
-            await self.documents.fail(claim, {"code": error.code, "message": error.message})
+            error = DocumentUnreadable("unknown", "The file could not be read; the server's log has the reason.")
+            await self.documents.fail(claim, _record(error))
         return await self.documents.get(organization_id, document_id)
 
     async def wait_ready(
@@ -175,3 +176,8 @@ def clean_labels(labels: Sequence[str]) -> list[str]:
     """Labels as they are stored: cleaned, each once, at most 20 of at most 100 characters."""
     cleaned = (clean(label).strip()[:100] for label in labels)
     return list(dict.fromkeys(label for label in cleaned if label))[:_MAX_LABELS]
+
+
+def _record(error: ConsiliumError) -> dict[str, Any]:
+    """An error as a document's record keeps it."""
+    return {"code": error.code, "message": error.message, "details": error.details}

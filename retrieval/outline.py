@@ -53,6 +53,7 @@ class Outline:
         self._length += len(text)
         if self._length > MAX_TEXT_CHARACTERS:
             raise DocumentUnreadable(
+                "too_large",
                 f"The document holds more than {MAX_TEXT_CHARACTERS} characters of text; split it into several.",
                 limit=MAX_TEXT_CHARACTERS,
             )
@@ -63,11 +64,9 @@ class Outline:
         self._close()
         text = "".join(self._parts)
         if not text.strip():
-            raise DocumentUnreadable(
-                "The file is empty."
-                if pages is None
-                else "The file has no text layer (a scan?); run it through OCR first."
-            )
+            if pages is None:
+                raise DocumentUnreadable("empty", "The file is empty.")
+            raise DocumentUnreadable("no_text", "The file has no text layer (a scan?); run it through OCR first.")
         return ParsedDocument(text, tuple(self._spans), pages)
 
     def _close(self) -> None:

@@ -20,7 +20,7 @@ def parse(filename: str, media_type: str, data: bytes) -> ParsedDocument:
     """
     format = format_of(filename, media_type)
     if not data:
-        raise DocumentUnreadable("The file is empty.")
+        raise DocumentUnreadable("empty", "The file is empty.")
     match format:
         case "txt":
             return parse_text(data)

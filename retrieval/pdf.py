@@ -22,7 +22,7 @@ _LOCK = threading.Lock()
 
 def parse_pdf(data: bytes) -> ParsedDocument:
     if b"%PDF-" not in data[:1024]:
-        raise DocumentUnreadable("The file is not a PDF.")
+        raise DocumentUnreadable("not_pdf", "The file is not a PDF.")
     with _LOCK:
         pages, bookmarks = _read(data)
     outline = Outline()
@@ -38,16 +38,16 @@ def _read(data: bytes) -> tuple[list[str], dict[int, list[tuple[int, str]]]]:
         document = pypdfium2.PdfDocument(data)
     except pypdfium2.PdfiumError as broken:
         if broken.err_code == pdfium.FPDF_ERR_PASSWORD:
-            raise DocumentUnreadable("The PDF is encrypted; upload it without a password.") from broken
-        raise DocumentUnreadable("The PDF is damaged and can't be opened.") from broken
+            raise DocumentUnreadable("encrypted", "The PDF is encrypted; upload it without a password.") from broken
+        raise DocumentUnreadable("damaged", "The PDF is damaged and can't be opened.") from broken
     try:
         if len(document) > MAX_PAGES:
             raise DocumentUnreadable(
-                f"The PDF has {len(document)} pages; at most {MAX_PAGES} are read.", limit=MAX_PAGES
+                "too_large", f"The PDF has {len(document)} pages; at most {MAX_PAGES} are read.", limit=MAX_PAGES
             )
         return [_page_text(document, index) for index in range(len(document))], _bookmarks(document)
     except pypdfium2.PdfiumError as broken:
-        raise DocumentUnreadable(f"The PDF is damaged: {broken}.") from broken
+        raise DocumentUnreadable("damaged", f"The PDF is damaged: {broken}.") from broken
     finally:
         document.close()
 

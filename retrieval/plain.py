@@ -39,7 +39,7 @@ def _decode(data: bytes) -> str:
     except UnicodeDecodeError:
         # cp1251 reads any byte; too many control characters mean that this is no text at all.
         if len(_BINARY.findall(data)) > len(data) // 100:
-            raise DocumentUnreadable("The file is not text: it holds binary data.") from None
+            raise DocumentUnreadable("not_text", "The file is not text: it holds binary data.") from None
         return data.decode("cp1251", "replace")
 
 
@@ -94,7 +94,7 @@ def parse_csv(data: bytes) -> ParsedDocument:
             if cells:
                 outline.text("; ".join(cells) + "\n")
     except csv.Error as broken:
-        raise DocumentUnreadable(f"The table can't be read: {broken}.") from broken
+        raise DocumentUnreadable("damaged", f"The table can't be read: {broken}.") from broken
     if outline.is_empty:
         outline.text(text)
     return outline.finish()

@@ -231,7 +231,11 @@ async def _check(state: AppState, server: McpServer) -> None:
         where = (
             "is in no network that the operator allowed" if server.on_premises else "is a private or loopback address"
         )
-        raise InvalidInput("url", f"{where}; the operator can allow its network with CONSILIUM_MCP_ALLOWED_NETWORKS")
+        raise InvalidInput(
+            "url",
+            f"{where}; the operator can allow its network with CONSILIUM_MCP_ALLOWED_NETWORKS",
+            reason="address_refused",
+        )
     for name, value in server.headers.items():
         if not _HEADER.fullmatch(name) or _OURS.fullmatch(name):
             raise InvalidInput("headers", f"'{name[:60]}' can't be set")

@@ -21,6 +21,14 @@ from tests.console.demo_server import demo_link
 
 QUESTION = "Какая неустойка за просрочку поставки по договору?"
 pytestmark = pytest.mark.timeout(300)
+PAINTED = """(name) => {
+  const probe = document.body.appendChild(document.createElement('i'));
+  probe.style.color = `var(--${name})`;
+  const colour = getComputedStyle(probe).color;
+  probe.remove();
+  return colour;
+}"""
+"""What the browser makes of one of the theme's colours."""
 at_both_widths = pytest.mark.parametrize("width", list(WIDTHS))
 
 
@@ -72,6 +80,33 @@ def test_2_a_bad_token_is_refused_in_words(context: BrowserContext, link: str) -
     page.get_by_role("button", name="Войти").click()
     expect(page.get_by_role("alert")).to_contain_text("не похоже на токен")
     keep(page, "sign-in")
+
+
+def test_the_printed_link_signs_in_where_the_page_that_asks_for_a_token_is_open(
+    context: BrowserContext, link: str
+) -> None:
+    page = context.new_page()
+    page.goto(link.partition("#")[0])
+    expect(page.get_by_label("Токен")).to_be_visible()
+    page.goto(link)  # it differs behind the '#' only: the browser loads nothing
+    expect(page.locator(".composer textarea")).to_be_visible()
+    assert "token" not in page.url
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_what_is_told_in_a_corner_can_be_read(page: Page, tmp_path: Path, theme: str) -> None:
+    page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+    file = tmp_path / "setup.exe"
+    file.write_bytes(b"MZ")
+    go(page, "Документы")
+    page.locator("input[type=file]").first.set_input_files(file)
+    told = page.locator(".q-notification")
+    expect(told).to_contain_text("Файлы такого вида агенты не читают")
+    paint = "one => getComputedStyle(one)"
+    card, ink, bad = (page.evaluate(PAINTED, name) for name in ("card", "ink", "bad"))
+    assert told.evaluate(f"{paint}.backgroundColor") == card
+    assert told.locator(".q-notification__message").evaluate(f"{paint}.color") == ink
+    assert told.locator(".q-icon").evaluate(f"{paint}.color") == bad
 
 
 @at_both_widths

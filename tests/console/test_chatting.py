@@ -164,6 +164,15 @@ class TestWithAModel:
         assert count(ann, marker="retraction") == 1
         assert shown(ann, "answer")[0].count("The first try") == 1
 
+    async def test_underscores_of_an_answer_stay(self, ann: User, upstream: Upstream) -> None:
+        upstream.policy = lambda body: Reply(["**See** `lead_id` in supply_contract_v2.pdf, by crm__leads_update."])
+        await ann.open("/")
+        await ask(ann, "Where is it?")
+        await answered(ann)
+        [answer] = ann.find(marker="answer").elements
+        assert "<strong>See</strong>" in answer.props["innerHTML"]
+        assert "supply_contract_v2.pdf, by crm__leads_update." in answer.props["innerHTML"]
+
     async def test_a_run_that_fails_says_so(self, ann: User, server: Served, upstream: Upstream) -> None:
         async with server.http() as http:
             limits = {"limits": [{"scope": "organization", "daily_tokens": 1}]}

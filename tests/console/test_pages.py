@@ -103,6 +103,20 @@ async def test_a_document_that_cannot_be_read_says_why(ann: User) -> None:
     with ann.client:
         await upload.handle_uploads([SmallFileUpload("broken.pdf", "application/pdf", b"%PDF-1.4 not really")])
     await seen(lambda: any("failed" in one for one in shown(ann, "document")), "the failure")
+    [row] = shown(ann, "document")
+    assert "The file is damaged." in row
+    assert "None" not in row, "nothing is said of passages where there are none"
+    await ann.open("/preferences?language=ru&back=/documents")
+    await seen(lambda: any("Файл повреждён." in one for one in shown(ann, "document")), "why, in Russian")
+
+
+async def test_a_kind_of_file_that_is_not_read_is_refused_in_words(ann: User) -> None:
+    await ann.open("/documents")
+    upload = next(iter(ann.find(ui.upload).elements))
+    assert ann.client is not None
+    with ann.client:
+        await upload.handle_uploads([SmallFileUpload("setup.exe", "application/x-ms-dos-executable", b"MZ")])
+    await ann.should_see("“setup.exe”: Agents can't read files of this kind.", retries=30)
 
 
 async def test_members_read_documents_and_notes_only(visitor: User, server: Served, contract: str) -> None:
@@ -133,7 +147,7 @@ async def test_tools_and_models_show_their_health(ann: User) -> None:
     await ann.open("/models")
     providers = shown(ann, "provider")
     assert "extractive" in providers[0], "usable ones come first"
-    assert any("OPENAI_API_KEY" in one for one in providers), "what is missing is named"
+    assert any("OPENAI_API_KEY or OPENAI_BASE_URL" in one for one in providers), "what is missing is named"
 
 
 async def test_usage_is_drawn_with_the_limits(ann: User, contract: str) -> None:
@@ -230,17 +244,25 @@ async def test_a_document_is_labelled_and_deleted(ann: User, server: Served, con
     await ann.should_see("No documents yet", retries=30)
 
 
+def refusal(user: User, marker: str) -> str:
+    """What is said to be wrong with a field."""
+    [field] = user.find(marker=marker).elements
+    return str(field.props["error-message"]) if field.props.get("error") else ""
+
+
 async def test_an_mcp_server_is_added_switched_off_and_removed(ann: User) -> None:
     await ann.open("/tools")
     assert not any("crm.example" in one for one in shown(ann, "mcp-server"))
     ann.find(marker="mcp-add").click()
     await ann.should_see(marker="mcp-url", retries=30)
+    ann.find(marker="mcp-save").click()
+    await seen(lambda: "http://" in refusal(ann, "mcp-url"), "what an address is")
+    assert "digits, hyphens" in refusal(ann, "mcp-name")
     ann.find(marker="mcp-name").type("tracker")
     ann.find(marker="mcp-url").type("http://10.0.0.1/mcp")
     ann.find(marker="mcp-save").click()
-    await seen(
-        lambda: any(one.props.get("error") for one in ann.find(marker="mcp-url").elements), "the refusal at its field"
-    )
+    await seen(lambda: "An internal address" in refusal(ann, "mcp-url"), "the refusal at its field")
+    assert not refusal(ann, "mcp-name")
     ann.find(marker="mcp-url").clear().type("https://crm.example.invalid/mcp")
     ann.find(marker="mcp-save").click()
     await seen(
@@ -293,9 +315,12 @@ async def test_a_skill_that_cannot_be_is_refused_at_its_field(ann: User) -> None
     ann.find(marker="skill-title.en").type("Taxes")
     ann.find(marker="skill-prompt").type("You know taxes.")
     ann.find(marker="skill-save").click()
-    await seen(
-        lambda: any(one.props.get("error") for one in ann.find(marker="skill-description").elements), "the refusal"
-    )
+    await seen(lambda: refusal(ann, "skill-description") == "Fill this in.", "the refusal")
+    assert not refusal(ann, "skill-title")
+    ann.find(marker="skill-name").clear().type("Tax agent")
+    ann.find(marker="skill-save").click()
+    await seen(lambda: "Small Latin letters" in refusal(ann, "skill-name"), "what a name is")
+    ann.find(marker="skill-name").clear().type("tax_agent")
     ann.find(marker="skill-description").type("Questions about taxes.")
     ann.find(marker="skill-save").click()
     await ann.should_see("Saved.", retries=50)

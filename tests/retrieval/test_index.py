@@ -139,7 +139,11 @@ async def test_a_version_that_fails_leaves_the_old_one(
     first = await upload(index, manager, "a.txt", "Цена 100 рублей.")
     failed = await upload(index, manager, "a.pdf", b"not a pdf", document_id=first.document_id)
     assert (failed.status, failed.version, failed.searchable_version) == ("failed", 2, 1)
-    assert failed.error == {"code": "document_unreadable", "message": "The file is not a PDF."}
+    assert failed.error == {
+        "code": "document_unreadable",
+        "message": "The file is not a PDF.",
+        "details": {"reason": "not_pdf"},
+    }
     assert [passage.version for passage in await retriever.search(manager.organization_id, "цена", 3)] == [1]
     assert_statistics_hold(owner_dsn)
 
