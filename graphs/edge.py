@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import update_wrapper
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -18,11 +19,19 @@ Decision = Callable[[State, Runtime[RunContext]], Coroutine[Any, Any, str | Send
 
 
 class Edge(Runnable[State, str | Send]):
-    """The edge of a decision. A bare function would be traced as a run of its own, which takes longer than the decision."""
+    """The edge of a decision. A bare function would be traced as a run of its own, which takes longer than the decision.
+
+    It looks like the function it wraps, so that LangGraph reads from its annotations what of the state it is given; else that would
+    be what the node before it asks for.
+    """
 
     def __init__(self, decide: Decision) -> None:
+        update_wrapper(self, decide)
         self.name = decide.__name__
         self._decide = decide
+
+    async def __call__(self, state: State, runtime: Runtime[RunContext]) -> str | Send:
+        return await self._decide(state, runtime)
 
     async def ainvoke(self, input: State, config: RunnableConfig | None = None, **kwargs: Any) -> str | Send:
         with set_config_context(ensure_config(config)) as context:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from domain.errors import NotFound
 from domain.skills import MAIN, Skill
 from nodes.runtime import RunContext, Services
-from nodes.state import State
+from nodes.state import Routing
 
 
 class Agent:
@@ -18,7 +18,7 @@ class Agent:
         self._name = name
         self._delegates = delegates
 
-    def skill(self, state: State, run: RunContext) -> Skill:
+    def skill(self, state: Routing, run: RunContext) -> Skill:
         """What the agent works by in this turn. Raises NotFound where the organisation has it no more."""
         delegation = state.get("delegation")
         name = self._name or (delegation["agent"] if delegation else run.agent)

@@ -17,7 +17,7 @@ from nodes.prompt import assemble
 from providers.route import Candidate, Elimination, Route
 from providers.stream import repair_messages
 from providers.structured import JsonOutput
-from providers.tokens import PER_PROMPT, count_message, count_prompt, count_text, count_tools
+from providers.tokens import PER_MESSAGE, PER_PROMPT, count_message, count_prompt, count_text, count_tools
 
 HEADINGS = 80
 """Tokens of the lines between the parts of a system message."""
@@ -50,12 +50,26 @@ def limit_of(spec: ProviderSpec, model: str, max_prompt_tokens: int | None, answ
 def counter(model: str) -> Count:
     """Counts texts and messages as they go over the wire."""
 
+    counted: dict[int, tuple[BaseMessage, int]] = {}
+
     def count(value: str | BaseMessage) -> int:
         if isinstance(value, str):
             return count_text(model, value)
-        return sum(count_message(model, message) for message in repair_messages([value]))
+        # a prompt's messages are counted when it is fitted and once more as a whole; held here, so that no other takes the place
+        known = counted.get(id(value))
+        if known is None:
+            known = counted[id(value)] = value, _tokens(model, value)
+        return known[1]
 
     return count
+
+
+def _tokens(model: str, message: BaseMessage) -> int:
+    said = message.content
+    extras = message.name or message.additional_kwargs or getattr(message, "tool_calls", None)
+    if isinstance(said, str) and said and not extras:  # most of a long prompt: nothing of it is repaired
+        return PER_MESSAGE + count_text(model, said)
+    return sum(count_message(model, repaired) for repaired in repair_messages([message]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +164,10 @@ class Fitting:
         overhead = self.overhead(model)
         if isinstance(prompt, Parts):
             limit = self.limit(candidate)
-            fitted = fit(prompt, (limit.tokens or 0) - HEADINGS, counter(model), tools=overhead)
+            count = counter(model)
+            fitted = fit(prompt, (limit.tokens or 0) - HEADINGS, count, tools=overhead)
             messages = repair_messages(assemble(fitted.kept))
-            tokens = overhead + sum(count_message(model, message) for message in messages)
+            tokens = overhead + sum(count(message) for message in messages)
             return FittedPrompt(messages, tokens, limit, fitted.dropped)
         limit = limit_of(self.specs[candidate.provider], model, None, self.answer_tokens)
         messages = repair_messages(prompt)

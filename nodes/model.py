@@ -79,6 +79,8 @@ async def _ask(routed: RoutedModel, prompt: list[BaseMessage]) -> AIMessage:
 
 def _make_ids_unique(answer: AIMessage, earlier: Sequence[BaseMessage]) -> None:
     """Some servers number their calls anew in every answer; an id names one call of a conversation and its one result."""
+    if not answer.tool_calls:
+        return
     known = {call["id"] for message in earlier if isinstance(message, AIMessage) for call in message.tool_calls}
     for n, call in enumerate(answer.tool_calls):
         if call["id"] in known:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
@@ -25,6 +26,8 @@ CHILD_KEY = "child_thread_id"
 """In `additional_kwargs` of messages that were exchanged with a child, shown to the reader, not to the supervisor's model."""
 CONSULTATIONS = 10
 """Of a conversation's children, the latest that a prompt names."""
+REMEMBERED = 2048
+"""Answers of earlier turns that are kept as prompts have them: most come again with the next turn."""
 _MARKER = re.compile(r"\s?\[\d+(?:\s*,\s*\d+)*\](?!\()")
 
 
@@ -127,14 +130,21 @@ def as_said(message: BaseMessage) -> AnyMessage | None:
         said = message.text or next(
             (c["args"].get("summary", "") for c in message.tool_calls if c["name"] == FINISH), ""
         )
-        return AIMessage(without_markers(said), id=message.id) if said else None
+        return _answer(said, message.id) if said else None
     return None
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _answer(said: str, message_id: str | None) -> AIMessage:
+    """The same for every prompt it is part of; prompts are read, never changed."""
+    return AIMessage(without_markers(said), id=message_id)
 
 
 def _consultations(messages: Sequence[BaseMessage]) -> list[str]:
     seen: dict[str, str] = {}
     for message in messages[: max(last_question(messages), 0)]:
-        if isinstance(message, ToolMessage) and isinstance(message.artifact, dict) and CHILD_KEY in message.artifact:
+        # its class is looked at first: of a thousand messages hardly one is a tool's, and isinstance of a model takes ten times as long
+        if type(message) is ToolMessage and isinstance(message.artifact, dict) and CHILD_KEY in message.artifact:
             child = message.artifact[CHILD_KEY]
             seen[child] = f"- {message.artifact['agent']}, child_thread_id {child}: {message.artifact['task'][:200]}"
     return list(seen.values())[-CONSULTATIONS:]

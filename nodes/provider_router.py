@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from domain.skills import Skill
 from nodes.agent import Agent
 from nodes.runtime import RunContext, Services
-from nodes.state import State
+from nodes.state import Routing, State
 from providers.route import Route
 
 _ROUTE = TypeAdapter(Route)
@@ -20,7 +20,7 @@ _ROUTE = TypeAdapter(Route)
 def make(services: Services, agent: Agent) -> Any:
     """The node for one agent."""
 
-    async def provider_router(state: State, runtime: Runtime[RunContext]) -> dict[str, Any]:
+    async def provider_router(state: Routing, runtime: Runtime[RunContext]) -> dict[str, Any]:
         skill = agent.skill(state, runtime.context)
         route = await _choose(services, skill, state, runtime.context)
         get_stream_writer()({"type": "route", "agent": skill.name, **_told(route)})
@@ -29,7 +29,7 @@ def make(services: Services, agent: Agent) -> Any:
     return provider_router
 
 
-async def route_of(services: Services, skill: Skill, state: State, run: RunContext, **needs: Any) -> Route:
+async def route_of(services: Services, skill: Skill, state: Routing, run: RunContext, **needs: Any) -> Route:
     """The models of a call of this agent, in order. `needs` are fields of RouteRequest."""
     return await services.chooser.route(
         run.organization_id,
@@ -56,6 +56,6 @@ async def chosen_route(services: Services, skill: Skill, state: State, run: RunC
     return _ROUTE.validate_python(chosen) if chosen else await _choose(services, skill, state, run)
 
 
-async def _choose(services: Services, skill: Skill, state: State, run: RunContext) -> Route:
+async def _choose(services: Services, skill: Skill, state: Routing, run: RunContext) -> Route:
     to_schema = run.mode == "json" and run.response_schema is not None and state.get("delegation") is None
     return await route_of(services, skill, state, run, tools=run.mode != "answer", json_output=to_schema)

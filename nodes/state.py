@@ -12,13 +12,15 @@ from typing import Annotated, Any, Literal
 from langchain_core.messages import AIMessage, AnyMessage
 from langgraph.channels.delta import DeltaChannel
 from langgraph.channels.untracked_value import UntrackedValue
-from langgraph.graph.message import _messages_delta_reducer as reduce_messages
 from typing_extensions import TypedDict  # pydantic refuses typing.TypedDict on Python 3.11
 
 from domain.runs import ChildStatus, StopReason
+from nodes.conversation import reduce_messages
 
-Messages = Annotated[list[AnyMessage], DeltaChannel(reduce_messages, list, snapshot_frequency=100)]
-"""The one place that names the reducer of messages: DeltaChannel is beta, and it must stay batching-invariant."""
+Messages = Annotated[list[AnyMessage], DeltaChannel(reduce_messages, list, snapshot_frequency=200)]
+"""The one place that names the reducer of messages: DeltaChannel is beta, and it must stay batching-invariant. A whole value every
+66 plain turns, as it costs as much as the conversation is long; a process that doesn't know the conversation reads what came after
+it in one statement."""
 
 
 class Turn(TypedDict):
@@ -136,6 +138,13 @@ class Output(TypedDict):
 def changed(state: Mapping[str, Any], **values: Any) -> dict[str, Any]:
     """Those of `values` that the state doesn't hold already: what a node returns is written, whether it is news or not."""
     return {name: value for name, value in values.items() if name not in state or state[name] != value}
+
+
+class Routing(TypedDict):
+    """What the choice of models depends on. A node gets no more than it asks for: LangGraph looks at each message it gets."""
+
+    delegation: Delegation | None
+    local_only: bool
 
 
 class State(TypedDict):

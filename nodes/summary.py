@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import structlog
@@ -23,9 +24,9 @@ from domain.catalogue import Catalogue
 from domain.errors import ConsiliumError, RunCancelled, StaleFence, TooLarge
 from domain.skills import Skill
 from nodes.agent import Agent
-from nodes.budget import Count, Parts, cut_middle
+from nodes.budget import Count, Parts, cut_middle, fit
 from nodes.call import Call
-from nodes.fitted import HEADINGS, Fitting, counter
+from nodes.fitted import HEADINGS, OFF_THE_LOOP, Fitting, counter
 from nodes.model import call_of
 from nodes.prompt import parts, without_markers
 from nodes.runtime import RunContext, Services
@@ -59,7 +60,7 @@ def due(services: Services, agent: Agent) -> Due:
 
     async def after_router(state: State, runtime: Runtime[RunContext]) -> Literal["summarise", "model"]:
         messages = state["messages"]
-        if not isinstance(messages[-1], HumanMessage) or _questions(messages) <= LEAST_QUESTIONS:
+        if not isinstance(messages[-1], HumanMessage) or not _has_questions(messages, LEAST_QUESTIONS + 1):
             return "model"
         need = await _need(services, agent, state, runtime.context)
         return "summarise" if await need.is_there() else "model"
@@ -84,8 +85,10 @@ def make(services: Services, agent: Agent) -> Any:
     return summarise
 
 
-def _questions(messages: Sequence[BaseMessage]) -> int:
-    return sum(isinstance(message, HumanMessage) for message in messages)
+def _has_questions(messages: Sequence[BaseMessage], count: int) -> bool:
+    """Whether there are so many, looked for from the end: a conversation may be long."""
+    questions = (message for message in reversed(messages) if isinstance(message, HumanMessage))
+    return next(islice(questions, count - 1, None), None) is not None
 
 
 async def _need(services: Services, agent: Agent, state: State, run: RunContext) -> _Need:
@@ -127,18 +130,23 @@ class _Need:
         """
         history = self.parts.history
         chars = sum(len(message.text) for message in history)
-        if chars < self._limit // 4 or _questions(history) < LEAST_QUESTIONS:
+        if chars < self._limit // 4 or not _has_questions(history, LEAST_QUESTIONS):
             return False
-        count = counter(self._candidate.model)
-        if sum(count(message) for message in history) > self._share:
+        if chars + sum(len(message.text) for message in self.parts.turn) > OFF_THE_LOOP:
+            return await asyncio.to_thread(self._is_long)
+        return self._is_long()
+
+    def _is_long(self) -> bool:
+        count, budget = counter(self._candidate.model), self._limit - HEADINGS
+        history = sum(count(message) for message in self.parts.history)
+        if history > self._share:
             return True
+        overhead = self._fitting.overhead(self._candidate.model)
         try:
-            fitted = await self._fitting.route(
-                dataclasses.replace(self.call.route, candidates=(self._candidate,)), self.parts
-            )
+            rest = fit(dataclasses.replace(self.parts, history=[]), budget, count, tools=overhead)
         except TooLarge:
             return False
-        return fitted.first().dropped.history > 0
+        return bool(rest.dropped) or rest.tokens + history > budget
 
     def leaving(self) -> list[AnyMessage]:
         """The older messages: what stays fills half of the room there is for history, and is the last exchange at least."""

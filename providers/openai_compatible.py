@@ -22,6 +22,8 @@ from providers.wire.openai_http import Endpoint
 
 NO_KEY = "not-needed"
 """Sent to servers that ask for no key; the class insists on some text."""
+_SAID = AIMessage("")
+"""Stands for an answer of which only the text goes out, while LangChain's class writes the request: it looks at every character."""
 UNSIGNED = {"google": {"thought_signature": "skip_thought_signature_validator"}}
 """Instead of the signature of a call that another model made; Google's own word for it."""
 
@@ -47,7 +49,13 @@ class GuardedChatOpenAI(ChatOpenAI):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        body = self._get_request_payload(messages, stop=stop, stream_options={"include_usage": True}, **kwargs)
+        body = self._get_request_payload(
+            [_SAID if _is_plain(message) else message for message in messages],
+            stop=stop,
+            stream_options={"include_usage": True},
+            **kwargs,
+        )
+        _return_said(messages, body["messages"])
         if (most := body.pop("max_completion_tokens", None)) is not None:
             body[self._output_limit] = most
         if self._echo_reasoning:
@@ -97,6 +105,21 @@ def _add_extras(chunk: dict[str, Any], generation: ChatGenerationChunk) -> None:
     extras = [call.get("extra_content") for call in delta.get("tool_calls") or ()]
     if any(extras):
         generation.message.additional_kwargs["tool_call_extra_content"] = extras
+
+
+def _is_plain(message: BaseMessage) -> bool:
+    """Whether it is an answer with nothing but its text."""
+    return (
+        type(message) is AIMessage
+        and isinstance(message.content, str)
+        and not (message.name or message.tool_calls or message.invalid_tool_calls or message.additional_kwargs)
+    )
+
+
+def _return_said(messages: list[BaseMessage], wire: list[dict[str, Any]]) -> None:
+    for message, written in zip(messages, wire, strict=True):
+        if _is_plain(message):
+            written["content"] = message.content
 
 
 def _return_reasoning(messages: list[BaseMessage], wire: list[dict[str, Any]]) -> None:

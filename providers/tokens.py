@@ -60,9 +60,10 @@ _DATA = {
 """The file of an encoding in tiktoken's cache, and what its content must hash to: one that doesn't is fetched again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Shape:
-    """What the estimate has to know of a vocabulary. Weights are tokens a character."""
+    """What the estimate has to know of a vocabulary. Weights are tokens a character. There is one of each, told apart by identity:
+    a prompt's counts are looked up hundreds of times a turn."""
 
     cyrillic: int
     """Letters a token, within a word."""
@@ -110,17 +111,16 @@ _ASTRAL = re.compile(r"[\U00010000-\U0010ffff]+")
 
 def count_text(model: str, text: str) -> int:
     """Tokens of `text` for a model, given by its name with or without its provider's (`openai/gpt-4o-mini`). 0 for ''."""
-    bare = model.rpartition("/")[2].lower()
-    encoder = _encoder(bare)
-    counter: Shape | str = _shape(bare) if encoder is None else encoder.name
+    tokenizer = _tokenizer(model)
+    encoder = tokenizer.encoder()
     if len(text) < _WORTH_REMEMBERING:
-        return _count(encoder, _shape(bare), text)
-    key, counts = (counter, hash(text), len(text)), _counts()
+        return _count(encoder, tokenizer.shape, text)
+    key, counts = (encoder.name if encoder else tokenizer.shape, hash(text), len(text)), _counts()
     known = counts.get(key)
     if known is None:
         if len(counts) >= REMEMBERED:
             counts.pop(next(iter(counts)), None)
-        known = counts[key] = _count(encoder, _shape(bare), text)
+        known = counts[key] = _count(encoder, tokenizer.shape, text)
     return known
 
 
@@ -222,12 +222,25 @@ def _encoding(bare: str) -> str | None:
     return name if name in _DATA else None
 
 
-def _encoder(bare: str) -> tiktoken.Encoding | None:
-    name = _encoding(bare)
-    if name is None:
-        return None
-    loading = _loading(name)
-    return loading.result() if loading.done() else None
+class _Tokenizer:
+    """How a model's texts are counted: by its own encoding once it is loaded, by its shape until then."""
+
+    def __init__(self, bare: str) -> None:
+        self.shape = _shape(bare)
+        name = _encoding(bare)
+        self._loading = _loading(name) if name is not None else None
+        self._encoder: tiktoken.Encoding | None = None
+
+    def encoder(self) -> tiktoken.Encoding | None:
+        """The encoding, where it is loaded."""
+        if self._loading is not None and self._loading.done():
+            self._encoder, self._loading = self._loading.result(), None
+        return self._encoder
+
+
+@cache
+def _tokenizer(model: str) -> _Tokenizer:
+    return _Tokenizer(model.rpartition("/")[2].lower())
 
 
 @cache

@@ -18,6 +18,7 @@ from domain.settings import Settings, process_environment
 from graphs.build import build_graphs
 from graphs.skills import load_json_prompts, load_skills, load_summary_prompt
 from jobs.engine import JobEngine
+from nodes.conversation import reduce_messages
 from nodes.runtime import Services
 from providers.admission import Admission
 from providers.breaker import Breakers
@@ -180,7 +181,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
     """The state of a server: its parts, the graphs on our saver, the run engine."""
     async with open_parts(settings) as parts:
         db, services = parts.db, parts.services
-        saver, events, threads = TenantSaver(db), Events(db), Threads(db)
+        saver, events, threads = TenantSaver(db, {"messages": reduce_messages}), Events(db), Threads(db)
         graphs, skills = build_graphs(services, services.skills, saver), Skills(db, services.skills)
         holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         jobs = JobEngine(db, holder=holder, lease_seconds=settings.lease_seconds)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -22,7 +22,10 @@ from langgraph.checkpoint.base import (
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
+    DeltaChannelHistory,
+    get_checkpoint_id,
     get_serializable_checkpoint_metadata,
+    writes_sort_key,
 )
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
@@ -35,6 +38,7 @@ from storage.columns import Bytes, Column, Integers, Jsons, Texts
 from storage.connection import Statement
 from storage.database import SET_TENANT, Database, json_bytes
 from storage.fence import fenced, held
+from storage.histories import Histories, History, Place, Reducer
 from storage.queries import load
 from storage.serde import MessageSerializer
 
@@ -48,6 +52,10 @@ _MANY: dict[str, tuple[str, list[type[Column]]]] = {
     ),
 }
 """The saver's statements of one row, and ours of many with the types of its columns."""
+_CHANNEL = 6
+"""Where the channel is in a row of writes; its first four name the task."""
+_EDGE = "branch:to:"
+"""What LangGraph calls the channel that starts a node begins so."""
 
 
 @dataclass(slots=True)
@@ -83,6 +91,13 @@ def acting_for(
 def current_acting() -> Acting | None:
     """What `acting_for` has set for this task."""
     return _acting.get()
+
+
+def _required() -> Acting:
+    acting = _acting.get()
+    if acting is None:
+        raise ConsiliumError("a checkpoint was touched outside acting_for(); this is a fault of ours")
+    return acting
 
 
 async def write_pending(db: Database, acting: Acting) -> None:
@@ -122,8 +137,9 @@ def _together(pending: Sequence[tuple[str, list[Any]]]) -> list[Statement]:
             tables[query].extend(rows)
         else:
             rest.extend((query, row) for row in rows)
-    checkpoints = AsyncPostgresSaver.UPSERT_CHECKPOINTS_SQL
+    checkpoints, writes = AsyncPostgresSaver.UPSERT_CHECKPOINTS_SQL, AsyncPostgresSaver.INSERT_CHECKPOINT_WRITES_SQL
     tables[checkpoints] = list({row[:3]: row for row in tables[checkpoints]}.values())
+    tables[writes] = _without_edges(tables[writes], {(row[0], row[1], row[3]) for row in tables[checkpoints]})
     together: list[Statement] = []
     for one, rows in tables.items():
         many, types = _MANY[one]
@@ -131,6 +147,15 @@ def _together(pending: Sequence[tuple[str, list[Any]]]) -> list[Statement]:
             columns = [column(values) for column, values in zip(types, zip(*rows, strict=True), strict=True)]
             together.append((many, columns))
     return together + rest
+
+
+def _without_edges(writes: Sequence[Any], followed: Set[Any]) -> list[Any]:
+    """Without the edges that were taken from checkpoints which are `followed` by another here: that one says where it went on, and
+    nothing else reads them. A task's only write stays, as it tells that the task was done."""
+    told = {row[:4] for row in writes if not row[_CHANNEL].startswith(_EDGE)}
+    return [
+        row for row in writes if row[:3] not in followed or not row[_CHANNEL].startswith(_EDGE) or row[:4] not in told
+    ]
 
 
 def checkpoint_thread(organization_id: OrganizationId, thread_id: ThreadId) -> str:
@@ -146,16 +171,19 @@ def public_thread(checkpoint_thread_id: str) -> ThreadId:
 class TenantSaver(AsyncPostgresSaver):
     """Checkpoints of the acting organisation. Raises StaleFence where the run has been taken over, before anything is written."""
 
-    def __init__(self, db: Database) -> None:
+    SELECT_SQL = _CHECKPOINTS["select"] + " "
+
+    def __init__(self, db: Database, reducers: Mapping[str, Reducer] | None = None) -> None:
+        """`reducers` are those of the delta channels that many turns make long, by their names."""
         super().__init__(conn=cast(Any, db.pool), serde=MessageSerializer())
         self.db = db
+        self.histories = Histories()
+        self._reducers = reducers or {}
 
     @asynccontextmanager
     async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
         """`pipeline` is set by the base class exactly for writes."""
-        acting = _acting.get()
-        if acting is None:
-            raise ConsiliumError("a checkpoint was touched outside acting_for(); this is a fault of ours")
+        acting = _required()
         await write_pending(self.db, acting)
         with fenced(acting.run_id):
             async with self.db.pool.connection() as conn, conn.pipeline():
@@ -168,9 +196,10 @@ class TenantSaver(AsyncPostgresSaver):
                 await conn.commit()
 
     def get_next_version(self, current: str | None, channel: None) -> str:
-        """Ordered as text, and not the same in two branches; a third of the base class's length, as every checkpoint holds dozens."""
-        number = 0 if current is None else int(str(current).partition(".")[0])
-        return f"{number + 1:010d}.{random.getrandbits(32):08x}"
+        """Ordered as text, and not the same in two branches; half of the base class's length, as every checkpoint holds dozens: how
+        many digits, the number in hexadecimal, eight random digits."""
+        digits = f"{_number(str(current)) + 1:x}" if current is not None else "1"
+        return f"{chr(ord('a') + len(digits) - 1)}{digits}{random.getrandbits(32):08x}"
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """As the base class; a thread that has just come into being isn't asked for what it can't have."""
@@ -179,6 +208,46 @@ class TenantSaver(AsyncPostgresSaver):
             acting.new_thread = False
             return None
         return await super().aget_tuple(config)
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """As the base class, in one statement; of a history this process knows already only what came after it is read."""
+        checkpoint_id = get_checkpoint_id(config)
+        if len(channels) != 1 or not checkpoint_id:
+            return await super().aget_delta_channel_history(config=config, channels=channels)
+        place = Place(config["configurable"]["thread_id"], config["configurable"].get("checkpoint_ns", ""), channels[0])
+        known = self.histories.get(place)
+        params = {**place._asdict(), "checkpoint_id": checkpoint_id, "known": known and known.checkpoint_id}
+        acting = _required()
+        await write_pending(self.db, acting)
+        rows = await self.db.fetch_all(acting.organization_id, _CHECKPOINTS["history"], params)
+        if any(row["inline"] for row in rows):  # a value of another kind of channel
+            return await super().aget_delta_channel_history(config=config, channels=channels)
+        if not rows:
+            return {place.channel: {"writes": []}}
+        before = known if known is not None and any(row["known"] for row in rows) else History(checkpoint_id, ())
+        seed, size, written = before.seed, before.stored_bytes, list(before.writes)
+        rows.sort(
+            key=lambda row: (
+                -row["depth"],
+                *writes_sort_key(row["task_path"] or "", row["task_id"] or "", row["idx"] or 0),
+            )
+        )
+        for row in rows:
+            if row["blob"] is None:
+                continue
+            value = self.serde.loads_typed((row["type"], row["blob"]))
+            size += len(row["blob"])
+            if row["whole"]:
+                seed = value
+            else:
+                written.append((row["task_id"], place.channel, value))
+        history = History(checkpoint_id, written, seed, size)
+        if (reducer := self._reducers.get(place.channel)) is not None:
+            history = history.reduced(reducer)
+        self.histories.keep(place, history)
+        return {place.channel: history.as_langgraph()}
 
     async def aput(
         self,
@@ -240,3 +309,11 @@ class TenantSaver(AsyncPostgresSaver):
             raise NotImplementedError("only strategy='delete': our threads use a DeltaChannel")
         for thread_id in thread_ids:
             await self.adelete_thread(thread_id)
+
+
+def _number(version: str) -> int:
+    """Of a version as they are, or as they were before: the number in ten digits, a point, random digits. Those come before all
+    others in the order of text."""
+    if version[0].isdigit():
+        return int(version.partition(".")[0])
+    return int(version[1 : 2 + ord(version[0]) - ord("a")], 16)

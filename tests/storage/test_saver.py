@@ -155,3 +155,42 @@ async def test_a_stale_fence_records_no_tool_call(db: Database, organization: Or
             await calls.start(organization, run, thread, call, **asked)
     [kept] = await calls.of_thread(organization, thread)
     assert kept.status == "succeeded"
+
+
+async def test_the_edge_to_what_followed_is_not_kept_twice(
+    db: Database, organization: OrganizationId, owner_dsn: str
+) -> None:
+    """Of a step whose successor goes into the database with it, only what its nodes wrote remains, and that they are done."""
+    saver, thread = TenantSaver(db), ThreadId(new_id())
+    run = running(owner_dsn, organization, thread, fence=1)
+
+    async def step(parent: RunnableConfig) -> RunnableConfig:
+        await saver.aput_writes(parent, [("messages", ["said"]), ("branch:to:next", None)], "spoke")
+        await saver.aput_writes(parent, [("branch:to:next", None)], "went on")
+        parent["configurable"].setdefault("checkpoint_ns", "")
+        return await saver.aput(parent, generate_checkpoint(), generate_metadata(), {})
+
+    async def kept(config: RunnableConfig) -> list[tuple[str, str]]:
+        found = await saver.aget_tuple(config)
+        assert found is not None
+        return [(task, channel) for task, channel, _ in found.pending_writes or []]
+
+    with acting_for(organization, run, 1) as acting:
+        first = await put(saver, organization, thread)
+        second = await step(first)
+        await saver.aput_writes(second, [("messages", ["said"]), ("branch:to:next", None)], "spoke")
+        assert await kept(first) == [("spoke", "messages"), ("went on", "branch:to:next")]
+        assert await kept(second) == [("spoke", "messages"), ("spoke", "branch:to:next")]
+        assert acting.pending == []
+
+
+async def test_versions_are_ordered_as_text(db: Database) -> None:
+    saver = TenantSaver(db)
+    versions = [saver.get_next_version(None, None)]
+    for _ in range(5000):
+        versions.append(saver.get_next_version(versions[-1], None))
+    assert versions == sorted(versions)
+    assert len({saver.get_next_version(versions[-1], None) for _ in range(100)}) == 100
+    before = "0000000276.2e9e2656"
+    assert saver.get_next_version(before, None).startswith("c115")
+    assert saver.get_next_version(before, None) > before
