@@ -33,6 +33,9 @@ class Providers:
     def __init__(self, catalogue: Catalogue, environ: Mapping[str, str], analyse: Callable[[str], list[str]]) -> None:
         self.catalogue = catalogue
         self._access: dict[str, Access] = {spec.name: resolve(spec, environ) for spec in catalogue.providers}
+        self._snapshot = Snapshot(
+            {name: ProviderState(a.default_model, a.unusable, a.embed_model) for name, a in self._access.items()}
+        )
         self._analyse = analyse
         self._models: dict[tuple[str, str, str | None], BaseChatModel] = {}
         self._retired: list[BaseChatModel] = []
@@ -46,9 +49,7 @@ class Providers:
 
     def snapshot(self) -> Snapshot:
         """What the route's choice needs to know of this process."""
-        return Snapshot(
-            {name: ProviderState(a.default_model, a.unusable, a.embed_model) for name, a in self._access.items()}
-        )
+        return self._snapshot
 
     def chat(self, provider: str, model: str | None = None, *, effort: ReasoningEffort | None = None) -> BaseChatModel:
         """The chat model; `model` None is the provider's default. The same object for the same three.

@@ -343,6 +343,25 @@ async def test_a_reader_that_leaves_ends_the_call(serving: Serving, owner_dsn: s
     assert completion > 0
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_that_leaves_before_the_answer_begins_ends_the_call(
+    serving: Serving, upstream: Upstream, owner_dsn: str, stream: bool
+) -> None:
+    upstream.fail("silent")
+    async with serving(upstream) as server:
+        create: Any = client(server).chat.completions.create
+        asking = asyncio.create_task(create(model="openai/gpt-4o", messages=HELLO, stream=stream))
+        async with asyncio.timeout(20):
+            while not upstream.requests:
+                await asyncio.sleep(0.01)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            while [completion for *_, completion in entries(owner_dsn)] != [0]:
+                await asyncio.sleep(0.01)
+    assert outcome(owner_dsn) == ("gateway", "cancelled", 1)
+    assert violations(owner_dsn) == []
+
+
 async def test_auto_leaves_the_choice_to_the_router(serving: Serving, upstream: Upstream) -> None:
     async with serving(upstream) as server:
         answer = await client(server).chat.completions.create(model="auto", messages=HELLO)
