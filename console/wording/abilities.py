@@ -12,22 +12,6 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "Чем агенты пользуются, чтобы искать, запоминать и действовать.",
         "What agents search, remember and act with.",
     ),
-    "tool.search_documents": ("Поиск по документам", "Search the documents"),
-    "tool.web_search": ("Поиск в интернете", "Search the web"),
-    "tool.save_organization_note": ("Запомнить факт", "Remember a fact"),
-    "tool.switch_to_subagent": ("Передать специалисту", "Hand over to a specialist"),
-    "about.search_documents": (
-        "Находит в документах организации фрагменты, которые отвечают на вопрос.",
-        "Finds the passages of the organisation's documents that answer a question.",
-    ),
-    "about.web_search": (
-        "Ищет в открытом интернете то, чего в документах быть не может. Запрос уходит наружу.",
-        "Searches the public web for what documents can't hold. The query leaves the organisation.",
-    ),
-    "about.save_organization_note": (
-        "Записывает один факт в память организации, для всех диалогов.",
-        "Puts one fact into the organisation's memory, for all conversations.",
-    ),
     "missing.variables": ("Нужна переменная окружения: {names}", "Needs an environment variable: {names}"),
     "tools.for_model": ("Что о нём знает модель", "What the model is told"),
     "tools.own": ("Встроенные", "Built in"),

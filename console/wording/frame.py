@@ -120,6 +120,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "status.error": ("ошибка", "error"),
     "status.timeout": ("время вышло", "timed out"),
     "status.interrupted": ("прервано", "interrupted"),
+    "status.waits": ("ждёт решения", "waits for a decision"),
     "status.parsing": ("чтение", "reading"),
     "status.indexing": ("индексация", "indexing"),
     "status.ready": ("готов", "ready"),
