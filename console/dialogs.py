@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from nicegui import ui
 
+from console.refusals import Refusal
 from console.texts import Words
 from console.theme import box, text
 
@@ -16,6 +17,14 @@ def window(*, opened: bool = False) -> Iterator[ui.dialog]:
     """A dialog of the page itself: what it was opened from, a menu or a row, may go while it is open."""
     with ui.context.client.content, ui.dialog(value=opened) as dialog:
         yield dialog
+
+
+def refused(field: ui.element, refusal: Refusal) -> None:
+    """Say at a field of a form what the API refuses about it; its own sentence shows where the pointer rests."""
+    field.props["error"], field.props["error-message"] = True, refusal.problem[:1].upper() + refusal.problem[1:]
+    if refusal.original:
+        field.props["title"] = refusal.original
+    field.update()
 
 
 async def confirm(t: Words, title: str, content: str, action: str) -> bool:

@@ -14,6 +14,7 @@ from nicegui.events import UploadEventArguments
 from console.api import ApiError
 from console.context import Context
 from console.dialogs import ask_text, confirm, window
+from console.failure import failure_notice
 from console.keyed import KeyedList, Row
 from console.passage import open_text
 from console.texts import size
@@ -96,8 +97,7 @@ class DocumentsPage:
                 file.name, await file.read(), file.content_type, labels=labels, document_id=document_id
             )
         except ApiError as error:
-            said = t("documents.failed", name=file.name, message=self._context.explain(error))
-            ui.notify(said, type="negative", multi_line=True, close_button=t("close"), timeout=0)
+            self._context.tell(error, about=file.name)
             return
         ui.notify(t("documents.uploaded", name=file.name), type="positive")
         await self._refresh()
@@ -144,7 +144,7 @@ class DocumentsPage:
                     with box("bar").style("margin-top:8px").props("role=progressbar"):
                         box().style(f"width:{max(4, round(100 * (row['progress'] or 0)))}%")
                 if row["error"]:
-                    text(_said(row["error"]), "notice bad small").style("margin-top:8px")
+                    failure_notice(self._context, row["error"]).style("margin-top:8px")
             chip = _CHIPS.get(row["status"], "accent")
             text(t(f"status.{row['status']}"), f"chip {chip} {'only-wide' if chip == 'good' else ''}", "span")
             self._actions(row)
@@ -196,8 +196,3 @@ class DocumentsPage:
         with self._context.telling():
             await self._context.api.call("DELETE", f"/v1/documents/{row['document_id']}")
             await self._refresh()
-
-
-def _said(error: Any) -> str:
-    """A record's error, whether it is a text or an object with a message."""
-    return str(error.get("message") or error.get("code")) if isinstance(error, dict) else str(error)

@@ -10,7 +10,7 @@ from nicegui import ui
 from console.agents import Agents
 from console.api import ApiError
 from console.context import Context
-from console.dialogs import window
+from console.dialogs import refused, window
 from console.theme import box, text
 
 EVERY_AGENT: Final = "*"
@@ -94,10 +94,7 @@ class ServerForm:
         except ApiError as error:
             at = fields.get(str(error.details.get("field") or "").rpartition(".")[2])
             if at is not None:
-                pattern = at is self._name and error.status == 422
-                at.props["error"] = True
-                at.props["error-message"] = self._context.t("mcp.name_hint") if pattern else error.message
-                at.update()
+                refused(at, self._context.refusal(error))
             else:
                 self._said.set_text(self._context.explain(error))
                 self._said.set_visibility(True)

@@ -10,6 +10,7 @@ from nicegui.elements.mixins.validation_element import ValidationElement
 
 from console.api import ApiError
 from console.context import Context
+from console.dialogs import refused
 from console.naming import tool_title
 from console.theme import box, text
 
@@ -116,7 +117,7 @@ class SkillForm:
         found = next((self._fields[part] for part in reversed(parts) if part in self._fields), None)
         if found is None:
             return False
-        found.props["error"], found.props["error-message"] = True, error.message
+        refused(found, self._context.refusal(error))
         found.run_method("focus")
         return True
 

@@ -10,7 +10,7 @@ from nicegui import ui
 
 from console.api import ApiError
 from console.context import Context
-from console.dialogs import ask_text, confirm
+from console.dialogs import ask_text, confirm, refused
 from console.skill_form import SkillForm
 from console.skill_trial import Trial
 from console.skills import SOURCES, skill_title
@@ -144,9 +144,9 @@ class SkillPage:
                 t("skills.conflict", user=by), type="warning", multi_line=True, close_button=t("close"), timeout=0
             )
         elif self._skill is None and (field.rpartition(".")[2] == "name" or error.status == 409):
-            self._new_name.props["error"], self._new_name.props["error-message"] = True, error.message
+            refused(self._new_name, self._context.refusal(error))
         elif not self._form.refused(error):
-            ui.notify(self._context.explain(error), type="negative", multi_line=True, close_button=t("close"))
+            self._context.tell(error)
 
     async def _enable(self, enabled: bool) -> None:
         with self._context.telling():

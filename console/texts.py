@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Final, Literal, get_args
 
-from console.wording import abilities, conversations, frame, insight, knowledge, tools
+from console.wording import abilities, conversations, frame, insight, knowledge, quality, refusals, tools
 
 Language = Literal["ru", "en"]
 LANGUAGES: Final[tuple[Language, ...]] = get_args(Language)
@@ -22,6 +22,8 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     **abilities.TEXTS,
     **tools.TEXTS,
     **insight.TEXTS,
+    **quality.TEXTS,
+    **refusals.TEXTS,
 }
 
 
