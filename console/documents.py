@@ -27,6 +27,7 @@ POLL_SECONDS: Final = 0.7
 PAGE: Final = 200
 _AT_WORK: Final = frozenset({"pending", "parsing", "indexing"})
 _CHIPS: Final = {"ready": "good", "failed": "bad"}
+_OVER: Final = frozenset(_CHIPS.values())
 
 
 class DocumentsPage:
@@ -134,7 +135,8 @@ class DocumentsPage:
             with box("grow"):
                 text(str(row["title"]), "anywhere strong")
                 with box("row-line small faint"):
-                    facts = [t("documents.facts", size=size(row["size_bytes"], language), chunks=row["chunks"])]
+                    facts = [size(row["size_bytes"], language)]
+                    facts += [t("documents.chunks", n=row["chunks"])] if row["chunks"] is not None else []
                     facts += [t("documents.pages", n=row["pages"])] if row["pages"] is not None else []
                     facts += [t("passage.version", n=row["version"])] if row["version"] > 1 else []
                     text(" · ".join(facts))
@@ -146,7 +148,7 @@ class DocumentsPage:
                 if row["error"]:
                     failure_notice(self._context, row["error"]).style("margin-top:8px")
             chip = _CHIPS.get(row["status"], "accent")
-            text(t(f"status.{row['status']}"), f"chip {chip} {'only-wide' if chip == 'good' else ''}", "span")
+            text(t(f"status.{row['status']}"), f"chip {chip} {'only-wide' if chip in _OVER else ''}", "span")
             self._actions(row)
         return item
 
@@ -156,6 +158,8 @@ class DocumentsPage:
         def fill() -> None:
             if row["status"] == "ready":
                 menu_action("article", t("documents.open"), lambda: open_text(self._context, row))
+            if manages and row["status"] == "failed":
+                menu_action("refresh", t("jobs.retry"), lambda: self._retry(row))
             if manages:
                 menu_action("label", t("documents.labels"), lambda: self._label(row))
                 menu_action("upload_file", t("documents.next"), lambda: self._replace(row))
@@ -176,6 +180,11 @@ class DocumentsPage:
         with self._context.telling():
             await self._context.api.call("PATCH", f"/v1/documents/{row['document_id']}", json={"labels": labels})
             await self._refresh()
+
+    async def _retry(self, row: dict[str, Any]) -> None:
+        with self._context.telling():
+            await self._context.api.call("POST", f"/v1/documents/{row['document_id']}/retry")
+        await self._refresh()
 
     async def _replace(self, row: dict[str, Any]) -> None:
         t = self._context.t

@@ -95,16 +95,14 @@ class EvalsPage:
                 about = f"measures.{name}"
                 text(t(about) if about in TEXTS else str(metric["definition"]), "faint small")
                 text(name, "faint mono")
-            values = [self._value(metric, metric["value"])]
-            if languages:
-                values += [self._value(metric, metric["en"]), self._value(metric, metric["ru"])]
-            with box("n", "td"):
-                text(values[0], "strong")
+            with _labelled(t("evals.all")):
+                text(self._value(metric, metric["value"]), "strong")
                 if metric["of"] is not None:
                     text(t("evals.of", got=metric["got"], of=metric["of"]), "faint small")
-            for value in values[1:]:
-                text(value, "n", "td")
-            with box("n", "td"):
+            for language in ("en", "ru") if languages else ():
+                with _labelled(t(f"evals.{language}")):
+                    text(self._value(metric, metric[language]))
+            with _labelled(t("evals.threshold")):
                 if metric["threshold"]:
                     bound = str(metric["threshold"]).replace(">=", "≥").replace("<=", "≤")
                     text(self._local(bound), "small")
@@ -168,3 +166,8 @@ class EvalsPage:
                     text(str(exchange["error"]), "notice bad small")
                 facts = [str(exchange["stop_reason"] or ""), ", ".join(exchange["models"])]
                 text(" · ".join(fact for fact in facts if fact), "faint small")
+
+
+def _labelled(label: str) -> ui.element:
+    """A cell that says what it is where there is no room for a head."""
+    return box("n", "td").props(f'data-label="{label}"')

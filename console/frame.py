@@ -87,7 +87,7 @@ def brand(name: str) -> None:
 
 
 def _navigation(context: Context, here: str) -> None:
-    with box("nav", "nav").props(f'aria-label="{context.t("nav.main")}"'):
+    with box("nav", "nav").props(f'aria-label="{context.t("nav.main")}"').mark("navigation"):
         shown = [page for page in PAGES if page[1] not in _ADMINS or context.visitor.administers]
         for target, name, icon in shown:
             with ui.link(target=target) as link:

@@ -18,7 +18,7 @@ PAGE: Final = 100
 POLL_SECONDS: Final = 1.5
 _RUN: Final = "agent.run"
 _ICONS: Final = {_RUN: "forum", "document.ingest": "description"}
-_CHIPS: Final = {"succeeded": "good", "failed": "bad", "running": "accent", "queued": "accent"}
+_CHIPS: Final = {"succeeded": "good", "failed": "bad", "running": "accent", "queued": "accent", "waiting": "warn"}
 _AT_WORK: Final = frozenset({"queued", "running"})
 _SHOWN: Final = ("all", "working", "failed")
 
@@ -40,7 +40,7 @@ class JobsPage:
             with box("row-line"):
                 choices = {one: t(f"jobs.show.{one}") for one in _SHOWN}
                 toggle = ui.toggle(choices, value=self._wanted, on_change=lambda event: self._choose(event.value))
-                toggle.props("unelevated no-caps").classes("segmented").mark("jobs-shown")
+                toggle.props(f'flat unelevated no-caps dense aria-label="{t("jobs.title")}"').classes("segmented")
                 box("grow")
                 icon_button("refresh", t("jobs.refresh"), self._refresh)
             self._list = KeyedList(box("list"))
@@ -86,7 +86,10 @@ class JobsPage:
                 if row["error"]:
                     failure_notice(self._context, row["error"]).style("margin-top:8px")
             with box("row-line job-end"):
-                text(t(f"status.{status}"), f"chip {_CHIPS.get(status, '')}", "span")
+                shown = "waits" if status == "waiting" else status
+                # Where there is little room, only what is not over yet needs a word: a failure has said so itself.
+                place = "only-wide" if status in ("succeeded", "failed") else ""
+                text(t(f"status.{shown}"), f"chip {_CHIPS.get(status, '')} {place}", "span")
                 self._actions(row)
         return item
 

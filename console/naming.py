@@ -9,6 +9,7 @@ from typing import Final
 from console.texts import TEXTS, Words
 
 _VARIABLE: Final = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
+_PACKAGE: Final = re.compile(r"pip install '?[^\s,;'\"]+'?")
 _CRM: Final = "ammo-crm"
 _OWN: Final = "own"
 
@@ -48,9 +49,12 @@ def option_label(tool: str, value: object, t: Words) -> str:
 
 
 def missing(reason: str, t: Words) -> str:
-    """Which variables of the environment are to be set, where the server's reason names any; else the reason."""
+    """Which variables of the environment are to be set, or which package installed, where the server's reason says so; else it."""
     names = list(dict.fromkeys(_VARIABLE.findall(reason)))
-    return t("missing.variables", names=" · ".join(names)) if names else reason
+    if names:
+        return t("missing.variables", names=" · ".join(names))
+    package = _PACKAGE.search(reason)
+    return t("missing.package", command=package[0]) if package else reason
 
 
 def _keys(kind: str, tool: str, name: str) -> Iterator[str]:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 JobKind = Literal["agent.run", "document.ingest"]
-JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+JobStatus = Literal["queued", "running", "waiting", "succeeded", "failed", "cancelled"]
+"""`waiting` is for a person's decision."""
 
 
 class Job(BaseModel):

@@ -40,7 +40,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "documents.next": ("Загрузить новую версию", "Upload a new version"),
     "documents.open": ("Открыть текст", "Open the text"),
-    "documents.facts": ("{size} · фрагментов: {chunks}", "{size} · passages: {chunks}"),
+    "documents.chunks": ("фрагментов: {n}", "passages: {n}"),
     "documents.pages": ("страниц: {n}", "pages: {n}"),
     "documents.total": ("Всего: {n}", "{n} in all"),
     "documents.actions": ("Действия: {title}", "Actions: {title}"),

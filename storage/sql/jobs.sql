@@ -2,14 +2,17 @@
 -- The organisation's work, newest first, in one form: runs in the conversations last active, and the newest version of each
 -- document. With a user, that user's alone.
 WITH conversations AS (
-    SELECT thread_id, metadata->>'title' AS title FROM threads
+    SELECT thread_id, metadata->>'title' AS title, interrupted FROM threads
     WHERE organization_id = %(organization_id)s AND parent_thread_id IS NULL
       AND (%(user_id)s::text IS NULL OR user_id = %(user_id)s)
     ORDER BY updated_at DESC LIMIT %(conversations)s
 ), work AS (
     SELECT r.run_id AS job_id, 'agent.run' AS kind,
-           CASE r.status WHEN 'pending' THEN 'queued' WHEN 'running' THEN 'running' WHEN 'success' THEN 'succeeded'
-                         WHEN 'interrupted' THEN 'cancelled' ELSE 'failed' END AS status,
+           CASE WHEN r.status = 'pending' THEN 'queued' WHEN r.status = 'running' THEN 'running'
+                WHEN r.status = 'interrupted' THEN 'cancelled' WHEN r.status <> 'success' THEN 'failed'
+                -- the conversation stands where its newest run has stopped
+                WHEN c.interrupted AND r.created_at = max(r.created_at) OVER (PARTITION BY r.thread_id) THEN 'waiting'
+                ELSE 'succeeded' END AS status,
            c.title, r.user_id AS created_by, r.created_at, r.updated_at, r.attempt AS attempts, NULL::float AS progress,
            r.resumes_at,
            CASE WHEN r.status IN ('error', 'timeout')
