@@ -19,7 +19,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from tests.console.chromium import required_or_skip
 from tests.console.conftest import WAIT, WIDTHS
 from tests.console.demo_server import demo_link
-from tests.console.test_working_pages import REPORT
+from tests.console.evaluation import REPORT
 
 QUESTION = "Какая неустойка за просрочку поставки по договору?"
 pytestmark = pytest.mark.timeout(300)
