@@ -1,7 +1,7 @@
 """P1: a plain turn of the whole product against the floor, side by side: first token and turns per second.
 
-Both stream the same 50 chunks of a scripted upstream and run on the same cores, in alternating rounds; the figures are the
-medians of the rounds, the target is their ratio.
+Both stream the same 50 chunks of a scripted upstream and run on the same cores, turn by turn and round by round in alternation; the
+figures are medians, the target is their ratio.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import asyncio
 import statistics
 import time
 import uuid
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
 from bench.processes import free_port, process
 from bench.product import serving
 
-ROUNDS, SINGLE, AT_ONCE, TURNS = 4, 12, 16, 32
+ROUNDS, SINGLE, AT_ONCE, TURNS = 8, 12, 16, 32
 QUESTION = "Tell me something about the weather at sea, please."
 
 
@@ -41,6 +43,7 @@ class Target:
         """One turn to its end; the seconds until its first token. Raises where the answer is not whole."""
         thread, started, first, chunks = str(uuid.uuid4()), time.perf_counter(), 0.0, 0
         messages = [{"role": "user", "content": QUESTION}]
+        body: dict[str, Any]
         if self.product:
             path = f"/threads/{thread}/runs/stream"
             body = {
@@ -66,22 +69,34 @@ class Target:
         return first
 
 
-async def measure(target: Target, side: Side) -> None:
-    """One round: turns one by one, then 16 at once."""
-    headers = {"Authorization": f"Bearer {target.token}"} if target.product else {}
-    limits = httpx.Limits(max_connections=AT_ONCE)
-    async with httpx.AsyncClient(headers=headers, timeout=60, limits=limits) as client:
-        await target.turn(client)
-        firsts = [await target.turn(client) for _ in range(SINGLE)]
-        side.first_ms.append(statistics.median(firsts) * 1000)
-        gate, started = asyncio.Semaphore(AT_ONCE), time.perf_counter()
+async def measure(targets: dict[str, Target], sides: dict[str, Side]) -> None:
+    """One round: turns one by one, the sides in turn, so that both see the same machine; then 16 at once on each."""
+    async with AsyncExitStack() as stack:
+        clients = {}
+        for name, target in targets.items():
+            headers = {"Authorization": f"Bearer {target.token}"} if target.product else {}
+            limits = httpx.Limits(max_connections=AT_ONCE)
+            clients[name] = await stack.enter_async_context(
+                httpx.AsyncClient(headers=headers, timeout=60, limits=limits)
+            )
+            await target.turn(clients[name])
+        for _ in range(SINGLE):
+            for name, target in targets.items():
+                sides[name].first_ms.append(await target.turn(clients[name]) * 1000)
+        for name, target in targets.items():
+            sides[name].per_second.append(await _at_once(target, clients[name]))
 
-        async def one() -> None:
-            async with gate:
-                await target.turn(client)
 
-        await asyncio.gather(*(one() for _ in range(TURNS)))
-        side.per_second.append(TURNS / (time.perf_counter() - started))
+async def _at_once(target: Target, client: httpx.AsyncClient) -> float:
+    """Turns per second where 16 are always under way."""
+    gate, started = asyncio.Semaphore(AT_ONCE), time.perf_counter()
+
+    async def one() -> None:
+        async with gate:
+            await target.turn(client)
+
+    await asyncio.gather(*(one() for _ in range(TURNS)))
+    return TURNS / (time.perf_counter() - started)
 
 
 def run() -> list[tuple[str, bool, str]]:
@@ -99,8 +114,7 @@ def run() -> list[tuple[str, bool, str]]:
                 "product": Target(product.url, True, product.token),
             }
             for _ in range(ROUNDS):
-                for name, target in targets.items():
-                    asyncio.run(measure(target, sides[name]))
+                asyncio.run(measure(targets, sides))
     first = [statistics.median(sides[name].first_ms) for name in ("product", "floor")]
     rate = [statistics.median(sides[name].per_second) for name in ("product", "floor")]
     return [

@@ -9,6 +9,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
+from graphs.edge import Edge
 from nodes import approval, context, finish, model, provider_router, structure, summary, tools
 from nodes.agent import Agent
 from nodes.prompt import pending_calls
@@ -16,7 +17,7 @@ from nodes.runtime import RunContext, Services
 from nodes.state import ChildInput, Input, Output, State
 
 
-async def after_tools(state: State) -> Literal["provider_router", "finish"]:
+async def after_tools(state: State, runtime: Runtime[RunContext]) -> Literal["provider_router", "finish"]:
     """finish_subagent ends the task; any other result goes back to the model."""
     return "finish" if state.get("finish") else "provider_router"
 
@@ -64,11 +65,11 @@ def build(
 
     graph.add_edge(START, "context")
     graph.add_edge("context", "provider_router")
-    graph.add_conditional_edges("provider_router", summary.due(services, agent), ["summarise", "model"])
+    graph.add_conditional_edges("provider_router", Edge(summary.due(services, agent)), ["summarise", "model"])
     graph.add_edge("summarise", "model")
-    graph.add_conditional_edges("model", after_model)
+    graph.add_conditional_edges("model", Edge(after_model), ["approval", "tools", "structure", "finish"])
     graph.add_edge("approval", "tools")
-    graph.add_conditional_edges("tools", after_tools)
+    graph.add_conditional_edges("tools", Edge(after_tools), ["provider_router", "finish"])
     graph.add_edge("structure", "finish")
     graph.add_edge("finish", END)
     return graph.compile(checkpointer=checkpointer, name=name)

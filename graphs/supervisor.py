@@ -14,6 +14,7 @@ from langgraph.types import Send
 
 from domain.skills import MAIN
 from graphs import specialist as specialist_graph
+from graphs.edge import Edge
 from nodes import (
     approval,
     collect,
@@ -36,12 +37,14 @@ from nodes.state import Input, Output, State
 from tools.delegation import SWITCH
 
 
-async def after_tools(state: State) -> Literal["delegate", "provider_router"]:
+async def after_tools(state: State, runtime: Runtime[RunContext]) -> Literal["delegate", "provider_router"]:
     """Delegations of the same step come after its tools."""
     return "delegate" if pending_calls(state["messages"]) else "provider_router"
 
 
-async def after_collect(state: State) -> Literal["structure", "finish", "provider_router"]:
+async def after_collect(
+    state: State, runtime: Runtime[RunContext]
+) -> Literal["structure", "finish", "provider_router"]:
     """Where a child has spoken to the user the turn ends; summaries go to the supervisor's model."""
     if state.get("draft") is not None:
         return "structure"
@@ -61,7 +64,7 @@ def build(
     nodes = [*names, ORGANIZATION_SPECIALIST]
     waits = approval.due(services, main)
 
-    async def after_context(state: State) -> Send | Literal["provider_router"]:
+    async def after_context(state: State, runtime: Runtime[RunContext]) -> Send | Literal["provider_router"]:
         """An active child gets the user's message, otherwise main."""
         return delegate.to_active_child(state, names) or "provider_router"
 
@@ -95,15 +98,15 @@ def build(
     graph.add_node("finish", finish.make())
 
     graph.add_edge(START, "context")
-    graph.add_conditional_edges("context", after_context, ["provider_router", *nodes])
-    graph.add_conditional_edges("provider_router", summary.due(services, main), ["summarise", "model"])
+    graph.add_conditional_edges("context", Edge(after_context), ["provider_router", *nodes])
+    graph.add_conditional_edges("provider_router", Edge(summary.due(services, main)), ["summarise", "model"])
     graph.add_edge("summarise", "model")
-    graph.add_conditional_edges("model", after_model)
+    graph.add_conditional_edges("model", Edge(after_model), ["approval", "tools", "delegate", "structure", "finish"])
     graph.add_edge("approval", "tools")
-    graph.add_conditional_edges("tools", after_tools)
+    graph.add_conditional_edges("tools", Edge(after_tools), ["delegate", "provider_router"])
     for name in nodes:
         graph.add_edge(name, "collect")
-    graph.add_conditional_edges("collect", after_collect)
+    graph.add_conditional_edges("collect", Edge(after_collect), ["structure", "finish", "provider_router"])
     graph.add_edge("structure", "finish")
     graph.add_edge("finish", END)
     return graph.compile(checkpointer=checkpointer, name="supervisor")

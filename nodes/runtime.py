@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from providers.embedder import Embedder
     from providers.registry import Providers
     from providers.structured import JsonPrompts
+    from retrieval.recall import Recall
     from retrieval.search import LexicalRetriever
     from storage.children import Children
-    from storage.notes import Notes
     from storage.policies import ModelPolicies
     from storage.tool_calls import ToolCalls
     from storage.tool_effects import ToolEffects
@@ -78,7 +78,7 @@ class Services:
     embedder: Embedder
     policies: ModelPolicies
     retriever: LexicalRetriever
-    notes: Notes
+    recall: Recall
     tools: Registry
     mcp: McpToolbox
     tool_calls: ToolCalls

@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -34,6 +34,8 @@ from nodes.structure import ask
 from providers.route import Candidate, Route
 from providers.sampling import Sampling
 
+LEAST_QUESTIONS = 2
+"""Of a history that can be too long: the last exchange stays as it is."""
 LEAST, MOST = 160, 1_200
 """Tokens of a summary: a tenth of what a prompt may have, within these."""
 HISTORY_SHARE = 4
@@ -48,7 +50,7 @@ QUOTED = ((240, 160), (240, 0), (120, 0), (60, 0))
 _ARROW = " → "
 WORDS_PER_TOKEN = 0.4
 """So few that languages with long words keep to it, too."""
-Due = Callable[[State, Runtime[RunContext]], Awaitable[Literal["summarise", "model"]]]
+Due = Callable[[State, Runtime[RunContext]], Coroutine[Any, Any, Literal["summarise", "model"]]]
 log = structlog.get_logger(__name__)
 
 
@@ -56,7 +58,8 @@ def due(services: Services, agent: Agent) -> Due:
     """The way after `provider_router`: whether the history has grown too long. Asked once a turn, at its beginning."""
 
     async def after_router(state: State, runtime: Runtime[RunContext]) -> Literal["summarise", "model"]:
-        if not isinstance(state["messages"][-1], HumanMessage):
+        messages = state["messages"]
+        if not isinstance(messages[-1], HumanMessage) or _questions(messages) <= LEAST_QUESTIONS:
             return "model"
         need = await _need(services, agent, state, runtime.context)
         return "summarise" if await need.is_there() else "model"
@@ -79,6 +82,10 @@ def make(services: Services, agent: Agent) -> Any:
         return {"summary": summary}
 
     return summarise
+
+
+def _questions(messages: Sequence[BaseMessage]) -> int:
+    return sum(isinstance(message, HumanMessage) for message in messages)
 
 
 async def _need(services: Services, agent: Agent, state: State, run: RunContext) -> _Need:
@@ -120,7 +127,7 @@ class _Need:
         """
         history = self.parts.history
         chars = sum(len(message.text) for message in history)
-        if chars < self._limit // 4 or sum(isinstance(message, HumanMessage) for message in history) < 2:
+        if chars < self._limit // 4 or _questions(history) < LEAST_QUESTIONS:
             return False
         count = counter(self._candidate.model)
         if sum(count(message) for message in history) > self._share:

@@ -90,13 +90,8 @@ class EmbeddingEndpoint:
             headers["authorization"] = f"Bearer {self.api_key}"
         limits = self.timeouts
         timeout = aiohttp.ClientTimeout(sock_connect=limits.connect, sock_read=limits.first_token)
-        async with self.http.session.post(
-            self.base_url.rstrip("/") + path,
-            data=orjson.dumps(body),
-            headers=headers,
-            timeout=timeout,
-            trace_request_ctx=meter,
-        ) as response:
+        url = self.base_url.rstrip("/") + path
+        async with self.http.post(url, meter, data=orjson.dumps(body), headers=headers, timeout=timeout) as response:
             if refuses(response.status):
                 meter.refused()
             if response.status >= 400:

@@ -41,8 +41,11 @@ class LexicalRetriever:
         A passage that overlaps a better one by more than half is left out. Only the first MAX_QUERY_CHARACTERS count.
         """
         began = time.perf_counter()
-        terms = list(dict.fromkeys(analyse(query[:MAX_QUERY_CHARACTERS])))[:_MAX_QUERY_TERMS]
-        found = await self._documents.search(organization_id, terms, k + k // 2 + 1 if k > 0 else 0, document_ids)
+        found = await self._documents.search(organization_id, terms_of(query), candidates(k), document_ids)
+        return self.kept(found, k, began)
+
+    def kept(self, found: Sequence[Passage], k: int, began: float) -> list[Passage]:
+        """The end of a search that began at `began` (of time.perf_counter): at most `k` of what it found, none twice."""
         kept: list[Passage] = []
         for passage in found:
             if not any(_same(passage, other) for other in kept):
@@ -78,6 +81,16 @@ class OrganizationRetriever(BaseRetriever):
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun
     ) -> list[LangChainDocument]:
         raise NotImplementedError("This retriever reads the database asynchronously: use ainvoke.")
+
+
+def terms_of(query: str) -> list[str]:
+    """What a query is looked up by; only its first MAX_QUERY_CHARACTERS count."""
+    return list(dict.fromkeys(analyse(query[:MAX_QUERY_CHARACTERS])))[:_MAX_QUERY_TERMS]
+
+
+def candidates(k: int) -> int:
+    """How many chunks to look for where `k` passages are wanted: some overlap."""
+    return k + k // 2 + 1 if k > 0 else 0
 
 
 def _same(passage: Passage, other: Passage) -> bool:

@@ -31,6 +31,7 @@ from retrieval.analyse import analyse
 from retrieval.demo import load_demo, read_demo
 from retrieval.index import KnowledgeIndex
 from retrieval.queue import IngestQueue
+from retrieval.recall import Recall
 from retrieval.search import LexicalRetriever
 from server.assistants import Assistants
 from server.auth import Authenticator
@@ -123,7 +124,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             embedder=Embedder(providers, caller, EmbeddingCache(db, settings.embedding_cache_seconds)),
             policies=policies,
             retriever=retriever,
-            notes=notes,
+            recall=Recall(db, retriever),
             tools=Registry([SearchDocuments(retriever), web_search, SaveOrganizationNote(notes)]),
             mcp=mcp,
             tool_calls=ToolCalls(db),
@@ -207,6 +208,8 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             graphs=graphs,
             chooser=services.chooser,
             quota=services.caller.ledger,
+            recall=services.recall,
+            skills=skills,
             max_concurrent_runs=settings.max_concurrent_runs,
         )
         metrics, metered = _metrics(services, db)

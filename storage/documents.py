@@ -16,6 +16,7 @@ from domain.ids import DocumentId, OrganizationId, is_uuid, new_id
 from domain.knowledge import Document, DocumentStatus, IndexedChunk, ParsedDocument, Passage, Span
 from domain.lexical import dimension
 from storage.columns import Integers, Texts
+from storage.connection import Statement
 from storage.database import Connection, Database, Row
 from storage.queries import load
 
@@ -267,23 +268,13 @@ class Documents:
         k: int,
         document_ids: Sequence[DocumentId] | None = None,
     ) -> list[Passage]:
-        """At most `k` passages by BM25, best first, score > 0; `terms` come from the analyser that indexed the
-        chunks."""
-        distinct = list(dict.fromkeys(terms))
-        if not distinct or k < 1 or not (document_ids is None or all(map(is_uuid, document_ids))):
+        """At most `k` passages by BM25, best first, score > 0; `terms` are distinct and come from the analyser that
+        indexed the chunks."""
+        if not terms or k < 1 or not (document_ids is None or all(map(is_uuid, document_ids))):
             return []
-        rows = await self._db.fetch_all(
-            organization_id,
-            SQL["search"],
-            {
-                "organization_id": organization_id,
-                "terms": Texts(distinct),
-                "dimensions": Integers(map(dimension, distinct)),
-                "document_ids": None if document_ids is None else list(document_ids),
-                "k": k,
-            },
+        return passages_of(
+            await self._db.fetch_all(organization_id, *best_chunks(organization_id, terms, k, document_ids))
         )
-        return [Passage.model_validate(row) for row in rows]
 
     async def waiting(self, limit: int = 1000) -> list[Waiting]:
         """Versions of every organisation that nobody reads at the moment, oldest first. Ids only."""
@@ -381,6 +372,24 @@ def _upload(identity: Identity, filename: str, media_type: str, data: bytes) -> 
         "content": data,
         "created_by": identity.user_id,
     }
+
+
+def best_chunks(
+    organization_id: OrganizationId, terms: Sequence[str], k: int, document_ids: Sequence[DocumentId] | None
+) -> Statement:
+    """Finds the best chunks by distinct terms of the analyser that indexed them."""
+    return SQL["search"], {
+        "organization_id": organization_id,
+        "terms": Texts(terms),
+        "dimensions": Integers(map(dimension, terms)),
+        "document_ids": None if document_ids is None else list(document_ids),
+        "k": k,
+    }
+
+
+def passages_of(rows: Sequence[Row]) -> list[Passage]:
+    """What `best_chunks` found."""
+    return [Passage.model_validate(row) for row in rows]
 
 
 async def _one(conn: Connection, query: str, params: dict[str, Any]) -> Row | None:

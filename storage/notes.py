@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from domain.ids import NoteId, OrganizationId, RunId, is_uuid, new_id
 from domain.lexical import dimension, vector
 from domain.notes import Note, fold, note_text
 from storage.columns import Integers, Texts
+from storage.connection import Statement
 from storage.database import Database, Row
 from storage.queries import load
 
@@ -86,17 +87,6 @@ class Notes:
     async def delete(self, organization_id: OrganizationId, note_id: NoteId) -> None:
         await self._change(organization_id, "delete", note_id, {})
 
-    async def relevant(self, organization_id: OrganizationId, query: str, limit: int) -> list[Note]:
-        """At most `limit` notes, the best match first; all of them while they are no more than that."""
-        terms = list(dict.fromkeys(self._analyse(query)))
-        params = {
-            "organization_id": organization_id,
-            "terms": Texts(terms),
-            "dimensions": Integers(map(dimension, terms)),
-            "limit": limit,
-        }
-        return [_note(row) for row in await self._db.fetch_all(organization_id, SQL["relevant"], params)]
-
     async def _change(
         self, organization_id: OrganizationId, query: str, note_id: NoteId, params: dict[str, Any]
     ) -> Row:
@@ -115,6 +105,21 @@ class Notes:
             "folded": fold(kept),
             "lexical": vector(self._analyse(kept)),
         }
+
+
+def best_notes(organization_id: OrganizationId, terms: Sequence[str], limit: int) -> Statement:
+    """Finds at most `limit` notes, the best match first, by distinct terms of the analyser; all while they are no more than that."""
+    return SQL["relevant"], {
+        "organization_id": organization_id,
+        "terms": Texts(terms),
+        "dimensions": Integers(map(dimension, terms)),
+        "limit": limit,
+    }
+
+
+def notes_of(rows: Sequence[Row]) -> list[Note]:
+    """What `best_notes` found."""
+    return [_note(row) for row in rows]
 
 
 def _note(row: Row) -> Note:

@@ -2,14 +2,16 @@
 
 A reservation holds tokens under the limits of the organisation, the user and the model at once, in one statement that
 locks them in that order, so no number of parallel calls can pass a limit together. The day and the hour are the
-database's, in UTC. An entry is settled on the day it was reserved, also after midnight.
+database's, in UTC. An entry is settled on the day it was reserved, also after midnight. A reservation holds for all others at
+once but doesn't wait for the disk; what is lost of it with a crash of the database, its commit books anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 import structlog
 
@@ -35,6 +37,8 @@ class Reservation:
     organization_id: OrganizationId
     tokens: int
     day: date
+    call: Mapping[str, Any]
+    """What the ledger records of the call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +142,17 @@ class QuotaLedger:
         QuotaExceeded for the first limit that does not allow it, with nothing held.
         """
         entry_id, tokens = new_id(), max(1, tokens)
+        call = {
+            "run_id": run_id,
+            "thread_id": thread_id,
+            "user_id": user_id,
+            "agent": agent,
+            "provider": provider,
+            "model": model,
+            "trace_id": trace_id,
+            "call_id": call_id,
+            "purpose": purpose,
+        }
         row = await self._db.fetch_one(
             organization_id,
             Q["reserve"],
@@ -146,16 +161,8 @@ class QuotaLedger:
                 "organization_id": organization_id,
                 "tokens": tokens,
                 "default_limit": self._default,
-                "run_id": run_id,
-                "thread_id": thread_id,
-                "user_id": user_id,
-                "agent": agent,
-                "provider": provider,
-                "model": model,
-                "trace_id": trace_id,
-                "call_id": call_id,
-                "purpose": purpose,
                 "ttl_seconds": float(ttl_seconds),
+                **call,
             },
         )
         assert row is not None, "the statement yields one row always"
@@ -170,7 +177,7 @@ class QuotaLedger:
                 subject=row["subject"],
                 waits=row["waits"],
             )
-        return Reservation(entry_id, organization_id, tokens, row["day"])
+        return Reservation(entry_id, organization_id, tokens, row["day"], call)
 
     async def commit(
         self, reservation: Reservation, usage: Usage, *, model: str | None = None, record: CallRecord | None = None
@@ -179,10 +186,14 @@ class QuotaLedger:
         nothing. With `record` the call's record is written with it, or neither is."""
         settled = {
             "entry_id": reservation.entry_id,
+            "organization_id": reservation.organization_id,
+            "day": reservation.day,
+            "tokens": reservation.tokens,
+            **reservation.call,
             "prompt": usage.prompt,
             "completion": usage.completion,
             "source": usage.source,
-            "model": model,
+            "answered": model,
         }
         if record is None:
             await self._db.execute(reservation.organization_id, Q["commit"], settled)

@@ -91,6 +91,10 @@ class Skills:
             self._known.popitem(last=False)
         return found
 
+    def likely(self, organization_id: OrganizationId) -> Mapping[str, Skill]:
+        """The skills in force as far as this process knows, without asking."""
+        return (self._known.get(organization_id) or self._untouched).in_force
+
     def known(self, organization_id: OrganizationId) -> SkillSet | None:
         """What this process remembers, which may have changed since."""
         return self._known.get(organization_id)

@@ -50,9 +50,7 @@ class Endpoint:
         """
         model = str(body.get("model", ""))
         asked = asyncio.get_running_loop().time()
-        posted = self.http.session.post(
-            self.url, data=orjson.dumps({**body, "stream": True}), headers=self._headers(), trace_request_ctx=meter
-        )
+        posted = self.http.post(self.url, meter, data=orjson.dumps({**body, "stream": True}), headers=self._headers())
         try:
             async with await headed(posted, self.provider, self.timeouts) as response:
                 kind = await self._checked(response, model, meter)

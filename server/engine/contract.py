@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -83,9 +83,12 @@ class RunEngine(Protocol):
         """The run that the same request with this key made before; None where there is none. Raises Conflict as `submit`."""
         ...
 
-    def tail(self, organization_id: OrganizationId, run: Run, *, after_seq: int | None) -> AsyncIterator[Event | None]:
+    def tail(
+        self, organization_id: OrganizationId, run: Run, *, after_seq: int | None, methods: Container[str] | None = None
+    ) -> AsyncIterator[Event | None]:
         """The run's events in order, those with seq <= `after_seq` left out; ends after the terminal one.
 
+        With `methods` others may be left out, too: whoever follows a run in this process isn't woken for them.
         None comes about every 15 s while nothing happens.
         """
         ...

@@ -1,11 +1,11 @@
-"""The run engine of one replica: accept, execute outside the request, let readers follow, cancel, sweep."""
+"""The run engine of one replica: accept, execute outside the request, cancel, sweep."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Container
+from dataclasses import fields
 from typing import Any
 
 import structlog
@@ -20,23 +20,24 @@ from domain.runs import TERMINAL, Event, Run, RunStatus
 from domain.trace import set_trace_id
 from jobs.engine import JobEngine
 from jobs.submission import Accepted, Claim, Submission, fingerprint
+from nodes.context import whole_query
 from nodes.runtime import RunContext
 from providers.chooser import Chooser
+from retrieval.recall import Asked, Recall
 from server.engine.contract import Resumption, RunRequest
-from server.engine.executor import Execution, Executor, run_config
-from server.engine.log import HEARTBEAT_SECONDS, PUBLIC, RunLog, decode
-from server.render.serialize import only
+from server.engine.executor import Execution, Executor
+from server.engine.log import RunLog
+from server.engine.reader import FOLLOW_SECONDS, Reader
 from storage.events import Events
 from storage.quota import QuotaLedger
 from storage.runs import Runs
-from storage.saver import TenantSaver, acting_for
+from storage.saver import TenantSaver
+from storage.skills import Skills
 from storage.threads import Threads
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
-FOLLOW_SECONDS = 0.25
-"""How often a run that another replica executes is read from the log."""
 QUOTA_SECONDS = 2.0
 REMEMBERED_USERS = 10_000
 """Of whom it is known that they had tokens a moment ago."""
@@ -58,6 +59,8 @@ class Engine:
         graphs: Any,
         chooser: Chooser,
         quota: QuotaLedger,
+        recall: Recall,
+        skills: Skills,
         max_concurrent_runs: int,
     ) -> None:
         self._jobs = jobs
@@ -65,12 +68,13 @@ class Engine:
         self._runs = runs
         self._threads = threads
         self._events = events
-        self._saver = saver
-        self._graphs = graphs
         self._chooser = chooser
         self._quota = quota
+        self._recall = recall
+        self._skills = skills
         self._max = max_concurrent_runs
         self._live: dict[RunId, Execution] = {}
+        self._reader = Reader(self._live, events, saver, graphs)
         self._tasks: set[asyncio.Task[None]] = set()
         self._poller: asyncio.Task[None] | None = None
         self._stopping = False
@@ -123,7 +127,9 @@ class Engine:
             ephemeral=ephemeral,
             resumption=resumption,
         )
-        accepted = await self._jobs.submit(submission, claim=self._has_room())
+        if room := self._has_room():
+            self._search_ahead(submission, request)
+        accepted = await self._jobs.submit(submission, claim=room)
         if accepted.claim is not None:
             mine = accepted.run if accepted.claim.run_id == accepted.run.run_id else None
             self._begin(accepted.claim, mine, accepted if mine else None)
@@ -136,6 +142,15 @@ class Engine:
             identity, thread_id, request, idempotency_key=idempotency_key, trace_id=trace_id, told_thread=thread_id
         )
         return await self._jobs.repeated(submission)
+
+    def _search_ahead(self, new: Submission, request: RunRequest) -> None:
+        """Begin what the turn begins with while its run is being accepted. Which skills are in force is sure only then; a search
+        that turns out to be another is made anew."""
+        skill = self._skills.likely(new.organization_id).get(request.agent)
+        query = whole_query(request.input)
+        if skill is not None and query is not None:
+            wanted = skill.retrieval
+            self._recall.begin(new.run_id, Asked(new.organization_id, query, wanted.passages, wanted.notes))
 
     def _submission(
         self,
@@ -152,7 +167,7 @@ class Engine:
         resumption: Resumption | None = None,
     ) -> Submission:
         """`told_thread` is the thread the request names."""
-        asked = asdict(request)
+        asked = {field.name: getattr(request, field.name) for field in fields(request)}
         kwargs = {key: value for key, value in asked.items() if key not in ("assistant_id", "graph_id", "metadata")}
         if resumption is not None:
             kwargs["command"] = {**(request.command or {}), "resume": resumption.resume}
@@ -201,76 +216,10 @@ class Engine:
         await self._jobs.wake(organization_id)
         await self._take()
 
-    async def tail(
-        self, organization_id: OrganizationId, run: Run, *, after_seq: int | None
+    def tail(
+        self, organization_id: OrganizationId, run: Run, *, after_seq: int | None, methods: Container[str] | None = None
     ) -> AsyncIterator[Event | None]:
-        after = after_seq or 0
-        silent = 0.0
-        while True:
-            held = self._live.get(run.run_id)
-            if held is not None and held.run.organization_id == organization_id:
-                if held.claim.attempt > 1 and after + 1 < held.log.first_seq:
-                    for earlier in await self._stored(organization_id, run, after):
-                        if earlier.seq < held.log.first_seq:
-                            after = earlier.seq
-                            yield earlier
-                # what lies between are other runs of the thread: the log has all that follows of this one
-                after = max(after, held.log.first_seq - 1)
-                async for event in held.log.tail(after):
-                    if event is not None and event.terminal and event.data.get("status") == "pending":
-                        break  # it waits for tokens, and goes on later, here or elsewhere
-                    after = after if event is None else event.seq
-                    yield event
-                else:
-                    return
-                continue
-            events = await self._stored(organization_id, run, after)
-            for event in events:
-                after, silent = event.seq, 0.0
-                yield event
-                if event.terminal:
-                    return
-            if held is None and not events:
-                silent += FOLLOW_SECONDS
-                if silent >= HEARTBEAT_SECONDS:
-                    silent = 0.0
-                    yield None
-                await asyncio.sleep(FOLLOW_SECONDS)
-
-    async def _stored(self, organization_id: OrganizationId, run: Run, after: int) -> list[Event]:
-        flushes = await self._events.after(organization_id, run.run_id, after)
-        events = [
-            event
-            for flush in flushes
-            for event in decode(run.run_id, flush.seq_first, flush.events, terminal=flush.terminal)
-            if event.seq > after
-        ]
-        return [
-            Event(e.seq, e.run_id, e.method, e.ns, await self._values_of(organization_id, run), e.terminal)
-            if e.method == "values"
-            else e
-            for e in events
-        ]
-
-    async def _values_of(self, organization_id: OrganizationId, run: Run) -> dict[str, Any]:
-        """The state in which a run left its thread, from its last checkpoint; from the thread's where it made none."""
-        config = run_config(run)
-        with acting_for(organization_id):
-            async for saved in self._saver.alist(
-                {"configurable": {"thread_id": config["configurable"]["thread_id"], "checkpoint_ns": ""}},
-                filter={"run_id": run.run_id},
-                limit=1,
-            ):
-                return await self._state(run, saved.config["configurable"]["checkpoint_id"])
-            return await self._state(run, None)
-
-    async def _state(self, run: Run, checkpoint_id: str | None) -> dict[str, Any]:
-        configurable = dict(run_config(run)["configurable"])
-        configurable.pop("checkpoint_id", None)
-        if checkpoint_id is not None:
-            configurable["checkpoint_id"] = checkpoint_id
-        snapshot = await self._graphs[run.graph_id].aget_state({"configurable": configurable})
-        return only(snapshot.values, PUBLIC)
+        return self._reader.tail(organization_id, run, after_seq or 0, methods)
 
     async def cancel(self, organization_id: OrganizationId, run: Run, *, wait: bool) -> None:
         held = self._live.get(run.run_id)
@@ -311,8 +260,7 @@ class Engine:
             raise Conflict("The run is not over; cancel it first.", run_id=run.run_id, status=run.status)
 
     async def values(self, organization_id: OrganizationId, run: Run) -> dict[str, Any]:
-        with acting_for(organization_id):
-            return await self._state(run, None)
+        return await self._reader.values(organization_id, run)
 
     async def depth(self) -> dict[RunStatus, int]:
         """How many runs of all organisations wait and are under way."""

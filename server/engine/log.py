@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Container, Iterable, Mapping
 from typing import Any
 
 from domain.ids import RunId
@@ -25,18 +25,20 @@ class RunLog:
         self.first_seq = first_seq
         self.events: list[Event] = []
         self._stored = 0
-        self._news = asyncio.Event()
+        self._waiting: dict[asyncio.Future[bool], Container[str] | None] = {}
+        """Each reader that waits, and the methods it waits for."""
 
     @property
     def next_seq(self) -> int:
         return self.first_seq + len(self.events)
 
     def append(self, method: str, ns: tuple[str, ...], data: Any, *, terminal: bool = False) -> Event:
-        """Add an event and wake the readers."""
+        """Add an event and wake the readers it is for."""
         event = Event(self.next_seq, self.run_id, method, ns, data, terminal)
         self.events.append(event)
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+        for waiter, methods in self._waiting.items():
+            if methods is None or method in methods or terminal:
+                _wake(waiter, True)
         return event
 
     def close(self, status: RunStatus = "running") -> None:
@@ -45,22 +47,31 @@ class RunLog:
         if not self.events or not self.events[-1].terminal:
             self.append("end", (), {"status": status}, terminal=True)
 
-    async def tail(self, after_seq: int) -> AsyncIterator[Event | None]:
-        """Events with seq > `after_seq` as they come, None after 15 s of silence; ends after the terminal one."""
+    async def tail(self, after_seq: int, methods: Container[str] | None = None) -> AsyncIterator[Event | None]:
+        """Events with seq > `after_seq` as they come, of these methods, None after 15 s of silence; ends after the terminal one."""
         position = max(0, after_seq + 1 - self.first_seq)
         while True:
-            news = self._news
             while position < len(self.events):
                 event = self.events[position]
                 position += 1
-                yield event
+                if methods is None or event.method in methods or event.terminal:
+                    yield event
                 if event.terminal:
                     return
-            try:
-                async with asyncio.timeout(HEARTBEAT_SECONDS):
-                    await news.wait()
-            except TimeoutError:
+            if not await self._news(methods):
                 yield None
+
+    async def _news(self, methods: Container[str] | None) -> bool:
+        """Wait for an event of these methods; whether one came before 15 s were over."""
+        loop = asyncio.get_running_loop()
+        came: asyncio.Future[bool] = loop.create_future()
+        self._waiting[came] = methods
+        silence = loop.call_later(HEARTBEAT_SECONDS, _wake, came, False)
+        try:
+            return await came
+        finally:
+            silence.cancel()
+            del self._waiting[came]
 
     def unstored(self) -> list[Event]:
         """What `mark_stored` has not covered yet."""
@@ -68,6 +79,11 @@ class RunLog:
 
     def mark_stored(self, count: int) -> None:
         self._stored += count
+
+
+def _wake(waiter: asyncio.Future[bool], news: bool) -> None:
+    if not waiter.done():
+        waiter.set_result(news)
 
 
 def public_update(data: Any) -> Any:

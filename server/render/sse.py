@@ -6,6 +6,7 @@ that `Last-Event-ID` resumes the stream anywhere.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -91,6 +92,8 @@ class SseRenderer:
         self._after = after_seq or 0
         self._strip = strip
         self._tuples = "messages-tuple" in self._modes
+        self.methods = _methods(self._modes)
+        """Of the events this client may get something of."""
         self._growing: dict[str, BaseMessage] | None = {} if "messages" in self._modes and not self._tuples else None
 
     @property
@@ -169,6 +172,13 @@ class SseRenderer:
         return only(update, self._keys) if isinstance(update, Mapping) else None
 
 
+def _methods(modes: frozenset[str]) -> frozenset[str]:
+    shown = {"messages" if mode == "messages-tuple" else mode for mode in modes}
+    if "values" in modes:
+        shown.add("updates")  # they tell of interrupts
+    return frozenset(shown | {"metadata", "error", "end"})
+
+
 def error_data(data: Any) -> dict[str, Any]:
     """An error event as clients expect it: `error` names its kind, `message` says what happened."""
     if not isinstance(data, Mapping):
@@ -241,12 +251,19 @@ class EventStream(StreamingResponse):
     async def _send_all(self, send: Send) -> bool:
         """Whether the client took everything."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async for chunk in self._chunks:
-            if chunk:
-                with anyio.move_on_after(SEND_TIMEOUT_SECONDS) as patience:
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                if patience.cancelled_caught:
-                    log.info("a client took nothing for too long and was let go", seconds=SEND_TIMEOUT_SECONDS)
-                    return False
+        clock = asyncio.get_running_loop().time
+        try:
+            # one for all chunks: a scope for each is a good part of sending it
+            async with asyncio.timeout(None) as patience:
+                async for chunk in self._chunks:
+                    if chunk:
+                        patience.reschedule(clock() + SEND_TIMEOUT_SECONDS)
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                        patience.reschedule(None)
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            log.info("a client took nothing for too long and was let go", seconds=SEND_TIMEOUT_SECONDS)
+            return False
         await send({"type": "http.response.body", "body": b"", "more_body": False})
         return True

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
 
+import anyio
 import orjson
 import structlog
 from fastapi import APIRouter, Request, Response
@@ -261,27 +262,28 @@ def _refused(failed: AnswerFailed) -> Response:
 
 
 async def _unless_gone(request: Request, feed: Feed[Any], work: Awaitable[T]) -> T | None:
-    """What `work` gives; None where the client left meanwhile, which ends the feed."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(request.receive))
+    """What `work` gives; None where the client left meanwhile, which ends the feed.
+
+    The work is awaited here, not in a task of its own: the first token goes out in the same round of the loop.
+    """
+    waiting = anyio.CancelScope()
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        waiting.cancel()
+
+    watching = asyncio.create_task(watch())
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            await feed.cancel()
-            return None
-        return working.result()
+        with waiting:
+            return await work
+        await feed.cancel()
+        return None
     except BaseException:
         await feed.cancel()
         raise
     finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+        watching.cancel()
 
 
 class Settled(Response):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Container, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
@@ -325,7 +325,7 @@ def _stream(
     )
 
     async def body() -> AsyncGenerator[bytes, None]:
-        async with aclosing(_tail(state, run, renderer.tail_from)) as events:
+        async with aclosing(_tail(state, run, renderer.tail_from, renderer.methods)) as events:
             async for event in events:
                 yield HEARTBEAT if event is None else renderer.render(event)
 
@@ -338,9 +338,11 @@ def _stream(
     )
 
 
-async def _tail(state: AppState, run: Run, after_seq: int | None) -> AsyncGenerator[Event | None, None]:
+async def _tail(
+    state: AppState, run: Run, after_seq: int | None, methods: Container[str] | None = None
+) -> AsyncGenerator[Event | None, None]:
     """The run's events. Raises StreamCut where this process lets go of a run that isn't over: it goes on elsewhere."""
-    async for event in state.engine.tail(run.organization_id, run, after_seq=after_seq):
+    async for event in state.engine.tail(run.organization_id, run, after_seq=after_seq, methods=methods):
         if event is not None and event.terminal and event.data.get("status") not in TERMINAL:
             raise StreamCut
         yield event

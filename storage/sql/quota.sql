@@ -1,12 +1,17 @@
 -- name: reserve
--- Take tokens under every limit that applies and write the ledger entry, or neither: `granted` says which.
+-- Take tokens under every limit that applies and write the ledger entry, or neither: `granted` says which. The disk isn't waited
+-- for: what a crash of the database takes away, `commit` books all the same.
 SELECT granted, day, scope, subject, daily_tokens, used, reserved, waits, resets_at
-FROM quota_reserve(%(entry_id)s, %(organization_id)s, %(tokens)s, %(default_limit)s, %(user_id)s, %(agent)s, %(provider)s,
+FROM set_config('synchronous_commit', 'off', true),
+     quota_reserve(%(entry_id)s, %(organization_id)s, %(tokens)s, %(default_limit)s, %(user_id)s, %(agent)s, %(provider)s,
                    %(model)s, %(run_id)s, %(thread_id)s, %(trace_id)s, %(call_id)s, %(purpose)s, %(ttl_seconds)s);
 
 -- name: commit
--- The call is over: its usage replaces its reservation, on the day it was reserved. Usage is charged also where the reservation had been released; once.
-SELECT quota_commit(%(entry_id)s, %(prompt)s, %(completion)s, %(source)s, %(model)s);
+-- The call is over: its usage replaces its reservation, on the day it was reserved. Usage is charged also where the reservation had been released or is
+-- lost; once.
+SELECT quota_commit(%(entry_id)s, %(organization_id)s, %(day)s, %(tokens)s, %(user_id)s, %(agent)s, %(provider)s, %(model)s,
+                    %(run_id)s, %(thread_id)s, %(trace_id)s, %(call_id)s, %(purpose)s, %(prompt)s, %(completion)s, %(source)s,
+                    %(answered)s);
 
 -- name: release
 -- The calls never reached their providers: their reservations are void.

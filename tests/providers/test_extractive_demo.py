@@ -11,6 +11,7 @@ from retrieval.analyse import analyse
 from retrieval.cite import number, resolve
 from retrieval.demo import load_demo, read_demo
 from retrieval.index import KnowledgeIndex
+from retrieval.recall import Asked, Recall
 from retrieval.search import LexicalRetriever
 from storage.database import Database
 from storage.documents import Documents
@@ -108,19 +109,17 @@ class Reader:
     """Asks as a specialist's first call does: six passages and all notes in the context."""
 
     def __init__(self, db: Database, organization_id: OrganizationId) -> None:
-        self._retriever = LexicalRetriever(Documents(db))
-        self._notes = Notes(db, analyse)
+        self._recall = Recall(db, LexicalRetriever(Documents(db)))
         self._organization_id = organization_id
         self._model: ExtractiveChat = build(analyse)
 
     async def ask(self, question: str) -> tuple[AIMessage, int, int]:
         """The answer, how many of its markers resolve, how many don't."""
-        passages = await self._retriever.search(self._organization_id, question, 6)
-        notes = await self._notes.relevant(self._organization_id, question, 20)
-        sources = number(passages, [])
+        known = await self._recall.about(Asked(self._organization_id, question, 6, 20), None)
+        sources = number(known.passages, [])
         prompt = SystemMessage(
             "Organisation: North Wind. Today is 2026-11-21.\n\n"
-            f"{render_notes(note.text for note in notes)}\n\n{render_sources(sources)}"
+            f"{render_notes(note.text for note in known.notes)}\n\n{render_sources(sources)}"
         )
         answer = self._model.invoke([prompt, HumanMessage(question)])
         resolved = resolve(answer.text, sources)

@@ -136,6 +136,26 @@ async def test_usage_that_arrives_after_the_release_is_still_charged(
     assert_books_balance(owner_dsn)
 
 
+@pytest.mark.parametrize("lost", [("usage_ledger",), ("usage_ledger", "quota_days")])
+async def test_a_reservation_that_a_crash_of_the_database_took_away_is_charged_once(
+    db: Database, organization: OrganizationId, owner_dsn: str, lost: tuple[str, ...]
+) -> None:
+    ledger, run = QuotaLedger(db), RunId(new_id())
+    reservation = await ledger.reserve(organization, 500, run_id=run, purpose="gateway", **CALL)
+    with connect(owner_dsn, autocommit=True) as conn:  # it comes back without what it hadn't yet written
+        conn.execute("UPDATE quota_days SET reserved = 0")
+        for table in lost:
+            conn.execute(f"DELETE FROM {table}".encode())
+    for _ in range(2):
+        await ledger.commit(reservation, Usage(100, 20, "provider"))
+    await ledger.release(reservation)
+    state = await ledger.today(organization)
+    assert (state.used, state.reserved) == (120, 0)
+    [entry] = rows(owner_dsn, "SELECT run_id::text, user_id, agent, provider, model, purpose, status FROM usage_ledger")
+    assert entry == {"run_id": run, "purpose": "gateway", "status": "committed", **CALL}
+    assert_books_balance(owner_dsn)
+
+
 async def test_settled_on_the_day_it_was_reserved(db: Database, organization: OrganizationId, owner_dsn: str) -> None:
     ledger = QuotaLedger(db)
     reservation = await ledger.reserve(organization, 500, **CALL)
