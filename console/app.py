@@ -16,8 +16,10 @@ from console.api import Api, ApiError, open_http
 from console.chat import Chat, heading
 from console.context import Context
 from console.documents import DocumentsPage
+from console.evals import EvalsPage
 from console.frame import brand, frame
 from console.graph import GraphPage
+from console.jobs import JobsPage
 from console.models import ModelsPage
 from console.notes import NotesPage
 from console.session import COOKIE, preferences_of, visitor_of
@@ -103,6 +105,14 @@ def register(http: httpx.AsyncClient) -> None:
     @ui.page("/usage", response_timeout=30)
     async def usage(request: Request) -> Response | None:
         return await _page(request, http, "usage", lambda context: UsagePage(context).open())
+
+    @ui.page("/jobs", response_timeout=30)
+    async def jobs(request: Request) -> Response | None:
+        return await _page(request, http, "jobs", lambda context: JobsPage(context).open())
+
+    @ui.page("/evals", response_timeout=30)
+    async def evals(request: Request) -> Response | None:
+        return await _page(request, http, "evals", lambda context: EvalsPage(context).open())
 
     @ui.page("/graph", response_timeout=30)
     async def graph(request: Request, thread: str | None = None, run: str | None = None) -> Response | None:

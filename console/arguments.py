@@ -10,14 +10,15 @@ from nicegui import ui
 from nicegui.elements.mixins.disableable_element import DisableableElement
 
 from console.context import Context
+from console.naming import field_label, option_label
 from console.theme import text
 
 
 class Arguments:
     """The fields of one call, drawn where it is made. Texts, numbers, choices and switches; what is nested is JSON."""
 
-    def __init__(self, context: Context, given: Any, schema: Any) -> None:
-        self._t = context.t
+    def __init__(self, context: Context, tool: str, given: Any, schema: Any) -> None:
+        self._t, self._tool = context.t, tool
         self._given: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
         known = schema.get("properties") if isinstance(schema, Mapping) else None
         properties: Mapping[str, Any] = known if isinstance(known, Mapping) else {}
@@ -46,18 +47,20 @@ class Arguments:
             try:
                 value = read()
             except ValueError as wrong:
-                raise ValueError(self._t("approval.not_json", name=name, message=wrong)) from wrong
+                label = field_label(self._tool, name, self._t)
+                raise ValueError(self._t("approval.not_json", name=label, message=wrong)) from wrong
             if name in self._given or value not in (None, "", False):
                 found[name] = value
         return found
 
     def _draw(self, name: str, about: Mapping[str, Any], *, shown: bool) -> None:
         value = self._given.get(name)
-        label = str(about.get("title") or name).replace("_", " ")
+        label = field_label(self._tool, name, self._t, about.get("title"))
         kind, options = about.get("type"), about.get("enum")
         field: DisableableElement
         if isinstance(options, list) and options and (value is None or value in options):
-            choice = ui.select(options, value=value, label=label, clearable=value is None).props("outlined dense")
+            labels = {one: option_label(self._tool, one, self._t) for one in options}
+            choice = ui.select(labels, value=value, label=label, clearable=value is None).props("outlined dense")
             field, self._read[name] = choice, lambda: choice.value
         elif isinstance(value, bool) or (value is None and kind == "boolean"):
             switch = ui.switch(label, value=bool(value))

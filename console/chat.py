@@ -16,6 +16,7 @@ from console.agents import Agents
 from console.api import ApiError
 from console.context import Context
 from console.conversations import first_title, title_of
+from console.decision import actions_of
 from console.frame import Frame
 from console.theme import box, icon_button, text
 from console.transcript import Turn, turns_of
@@ -216,7 +217,7 @@ class Chat:
             if asked and error.status is not None and error.status < 500:
                 self._refused(turn, error, asked)
             else:
-                turn.status, turn.error = "failed", {"message": self._context.explain(error)}
+                turn.status, turn.error = "failed", {"error_code": error.code, "message": self._context.explain(error)}
         finally:
             self._following, self._stopping = None, False
         if turn.status == "running":
@@ -234,7 +235,10 @@ class Chat:
                 ui.notify(t("approval.decided"), type="warning")
                 ui.navigate.to(f"/chat/{self.thread_id}")
             else:
-                ui.notify(self._context.explain(error), type="negative", multi_line=True, close_button=t("close"))
+                field = str(error.details.get("field"))
+                meant = [one for one in asked if f".{one.get('id')}." in field]
+                names = [action.name for one in meant for action in actions_of(one.get("value"))]
+                self._context.tell(error, tools=names)
         turn.status, turn.interrupts = "waiting", list(asked)
 
     def _working(self, working: bool) -> None:

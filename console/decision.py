@@ -17,8 +17,7 @@ from console.agents import Agents
 from console.arguments import Arguments
 from console.context import Context
 from console.dialogs import ask_text
-from console.naming import tool_title
-from console.texts import TEXTS
+from console.naming import tool_about, tool_title
 from console.theme import box, text
 from console.transcript import MAIN
 
@@ -28,13 +27,15 @@ Decide = Callable[[Any], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What an agent wants to do. `allowed` are the kinds of answers that are taken, `schema` is the arguments'; None if unknown."""
+    """What an agent wants to do. `allowed` are the kinds of answers that are taken, `schema` is the arguments', `title` is what the
+    tool's server calls it; None if unknown."""
 
     name: str
     arguments: Any
     description: str
     allowed: frozenset[str]
     schema: Any = None
+    title: str | None = None
 
 
 def actions_of(value: Any) -> list[Action]:
@@ -60,7 +61,7 @@ def _action(request: Mapping[str, Any], review: Mapping[str, Any]) -> Action:
     kinds = frozenset(allowed) if isinstance(allowed, list) else frozenset({"approve", "edit", "reject"})
     arguments = request.get("args", request.get("arguments", {}))
     said = str(request.get("description") or "")
-    return Action(str(request.get("name")), arguments, said, kinds, review.get("args_schema"))
+    return Action(str(request.get("name")), arguments, said, kinds, review.get("args_schema"), request.get("title"))
 
 
 class Decision:
@@ -85,11 +86,11 @@ class Decision:
             with box("row-line"):
                 ui.icon("front_hand", size="20px").style("color:var(--warn)")
                 text(t("approval.title"), "strong")
-            text(t("approval.text", agent=self._agents.title(self._agent), name=tool_title(action.name, t)), "anywhere")
-            about = f"about.{action.name}"
-            if said := t(about) if about in TEXTS else action.description:
+            name = tool_title(action.name, t, action.title)
+            text(t("approval.text", agent=self._agents.title(self._agent), name=name), "anywhere").tooltip(action.name)
+            if said := tool_about(action.name, t, action.description):
                 text(said, "small muted anywhere")
-            fields = Arguments(self._context, action.arguments, action.schema)
+            fields = Arguments(self._context, action.name, action.arguments, action.schema)
             fields.allow(False)
             with box("row-line"):
                 if "approve" in action.allowed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 from html import escape
 from typing import Any, Final
@@ -14,9 +14,10 @@ from nicegui.events import UploadEventArguments
 from console.api import ApiError
 from console.context import Context
 from console.dialogs import ask_text, confirm, window
+from console.failure import failure_notice
 from console.keyed import KeyedList, Row
 from console.passage import open_text
-from console.texts import TEXTS, size
+from console.texts import size
 from console.theme import box, menu_action, menu_button, page_head, text
 
 MAX_BYTES: Final = 26_214_400
@@ -26,6 +27,7 @@ POLL_SECONDS: Final = 0.7
 PAGE: Final = 200
 _AT_WORK: Final = frozenset({"pending", "parsing", "indexing"})
 _CHIPS: Final = {"ready": "good", "failed": "bad"}
+_OVER: Final = frozenset(_CHIPS.values())
 
 
 class DocumentsPage:
@@ -96,10 +98,11 @@ class DocumentsPage:
                 file.name, await file.read(), file.content_type, labels=labels, document_id=document_id
             )
         except ApiError as error:
-            unsupported = error.code == "unsupported"
-            why = t("documents.unsupported") if unsupported else self._context.explain(error)
-            said = t("documents.failed", name=file.name, message=why)
-            ui.notify(said, type="negative", multi_line=True, close_button=t("close"), timeout=0)
+            if error.code == "unsupported":
+                said = t("documents.failed", name=file.name, message=t("documents.unsupported"))
+                ui.notify(said, type="negative", multi_line=True, close_button=t("close"), timeout=0)
+            else:
+                self._context.tell(error, about=file.name)
             return
         ui.notify(t("documents.uploaded", name=file.name), type="positive")
         await self._refresh()
@@ -137,7 +140,7 @@ class DocumentsPage:
                 text(str(row["title"]), "anywhere strong")
                 with box("row-line small faint"):
                     facts = [size(row["size_bytes"], language)]
-                    facts += [t("documents.passages", n=row["chunks"])] if row["chunks"] is not None else []
+                    facts += [t("documents.chunks", n=row["chunks"])] if row["chunks"] is not None else []
                     facts += [t("documents.pages", n=row["pages"])] if row["pages"] is not None else []
                     facts += [t("passage.version", n=row["version"])] if row["version"] > 1 else []
                     text(" · ".join(facts))
@@ -147,16 +150,11 @@ class DocumentsPage:
                     with box("bar").style("margin-top:8px").props("role=progressbar"):
                         box().style(f"width:{max(4, round(100 * (row['progress'] or 0)))}%")
                 if row["error"]:
-                    text(self._said(row["error"]), "notice bad small").style("margin-top:8px")
+                    failure_notice(self._context, row["error"]).style("margin-top:8px")
             chip = _CHIPS.get(row["status"], "accent")
-            text(t(f"status.{row['status']}"), f"chip {chip} {'only-wide' if chip == 'good' else ''}", "span")
+            text(t(f"status.{row['status']}"), f"chip {chip} {'only-wide' if chip in _OVER else ''}", "span")
             self._actions(row)
         return item
-
-    def _said(self, error: Mapping[str, Any]) -> str:
-        """Why a file wasn't read, in the visitor's language where the reason is known."""
-        key = f"unreadable.{(error.get('details') or {}).get('reason')}"
-        return self._context.t(key) if key in TEXTS else str(error["message"])
 
     def _actions(self, row: dict[str, Any]) -> None:
         t, manages = self._context.t, self._context.visitor.manages
@@ -164,6 +162,8 @@ class DocumentsPage:
         def fill() -> None:
             if row["status"] == "ready":
                 menu_action("article", t("documents.open"), lambda: open_text(self._context, row))
+            if manages and row["status"] == "failed":
+                menu_action("refresh", t("jobs.retry"), lambda: self._retry(row))
             if manages:
                 menu_action("label", t("documents.labels"), lambda: self._label(row))
                 menu_action("upload_file", t("documents.next"), lambda: self._replace(row))
@@ -184,6 +184,11 @@ class DocumentsPage:
         with self._context.telling():
             await self._context.api.call("PATCH", f"/v1/documents/{row['document_id']}", json={"labels": labels})
             await self._refresh()
+
+    async def _retry(self, row: dict[str, Any]) -> None:
+        with self._context.telling():
+            await self._context.api.call("POST", f"/v1/documents/{row['document_id']}/retry")
+        await self._refresh()
 
     async def _replace(self, row: dict[str, Any]) -> None:
         t = self._context.t

@@ -51,6 +51,7 @@ def _mark_nodes(
         if node is None or not (node in visits or node in ("__start__", "__end__")):
             continue
         marks = [str(group.get("class")), "visited"] + (["chosen"] if node == chosen else [])
+        marks += ["asked"] if any(step.asked for step in visits.get(node, ())) else []
         group.set("class", " ".join(marks))
         rect = group.find(f"{SVG}rect")
         if rect is not None and badges.get(node):

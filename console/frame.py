@@ -27,7 +27,11 @@ PAGES = (
     ("/models", "models", "memory"),
     ("/usage", "usage", "bar_chart"),
     ("/graph", "graph", "account_tree"),
+    ("/jobs", "jobs", "checklist"),
+    ("/evals", "evals", "verified"),
 )
+_ADMINS: Final = frozenset({"evals"})
+"""Pages that the API serves to admins alone: others aren't led to a refusal."""
 _TITLED: Final = frozenset({"chat", "graph"})
 """Pages that fill the screen: their title stands above them. The others begin with theirs."""
 _NAMES = {"ru": "Русский", "en": "English"}
@@ -83,8 +87,9 @@ def brand(name: str) -> None:
 
 
 def _navigation(context: Context, here: str) -> None:
-    with box("nav", "nav").props(f'aria-label="{context.t("nav.main")}"'):
-        for target, name, icon in PAGES:
+    with box("nav", "nav").props(f'aria-label="{context.t("nav.main")}"').mark("navigation"):
+        shown = [page for page in PAGES if page[1] not in _ADMINS or context.visitor.administers]
+        for target, name, icon in shown:
             with ui.link(target=target) as link:
                 ui.icon(icon)
                 text(context.t(f"nav.{name}"), tag="span")

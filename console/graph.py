@@ -14,7 +14,8 @@ from console.api import ASSISTANT
 from console.context import Context
 from console.conversations import title_of
 from console.drawing import draw
-from console.path import Path, Step, path_of
+from console.naming import tool_title
+from console.path import Part, Path, Pause, Step, answers, instant, path_of, resumed
 from console.texts import number
 from console.theme import box, icon_button, text
 
@@ -24,6 +25,8 @@ _PART: Final = re.compile('data-subgraph="([^"]+)"')
 _ZOOM: Final = 1.25
 _GOOD: Final = frozenset({"success"})
 _BUSY: Final = frozenset({"pending", "running"})
+_DECISIONS: Final = frozenset({"approve", "edit", "reject"})
+_NEWEST: Final = 100
 
 
 class GraphPage:
@@ -34,6 +37,9 @@ class GraphPage:
         self._path: Path | None = None
         self._chosen: str | None = None
         self._scale: float | None = None
+        self._answers: list[list[Mapping[str, Any]]] = []
+        self._given: list[dict[str, Any]] = []
+        self._waiting = False
 
     async def open(self) -> None:
         """Raises ApiError."""
@@ -41,14 +47,13 @@ class GraphPage:
         self._agents = await Agents.load(context.api, context.preferences.language)
         self._picture = (await context.api.raw("GET", f"/assistants/{ASSISTANT}/drawing")).text
         threads = await context.api.threads(limit=100)
-        explained = None
-        runs: list[dict[str, Any]] = []
+        explained: list[dict[str, Any]] = []
         if self._thread_id is not None:
-            runs = await context.api.call("GET", f"/threads/{self._thread_id}/runs", params={"limit": 100})
-            if self._run_id is None and runs:
-                self._run_id = str(runs[0]["run_id"])
-            if self._run_id is not None:
-                explained = await self._load(self._thread_id, self._run_id)
+            runs = await context.api.call("GET", f"/threads/{self._thread_id}/runs", params={"limit": _NEWEST})
+            self._answers = answers(runs)
+            if (asked := await self._asked(self._thread_id)) is not None:
+                self._run_id = str(asked[-1]["run_id"])
+                explained = await self._load(self._thread_id, asked)
         with box("graph"):
             with box("graph-canvas").props("tabindex=0 role=region").props(f'aria-label="{t("graph.title")}"'):
                 with box("zoom"):
@@ -59,7 +64,7 @@ class GraphPage:
                 self._canvas = ui.html("", sanitize=False).mark("graph-picture")
             with box("graph-panel"):
                 text(t("graph.lead"), "muted small")
-                self._choices(threads, runs)
+                self._choices(threads)
                 self._panel = box("stack")
         self._redraw()
         # Where the picture is wider than the screen, it begins where the graph does.
@@ -67,23 +72,44 @@ class GraphPage:
             "document.querySelector('.node[data-node=__start__]')?.scrollIntoView({inline: 'center', block: 'nearest'})"
         )
         with self._panel:
-            self._describe(explained, runs)
+            self._describe(explained)
 
-    async def _load(self, thread_id: str, run_id: str) -> dict[str, Any]:
-        api, of_run = self._context.api, {"run_id": run_id}
-        explained = dict(await api.call("GET", f"/threads/{thread_id}/runs/{run_id}/explain"))
-        states = await api.history(thread_id, limit=MAX_STATES, metadata=of_run)
+    async def _asked(self, thread_id: str) -> list[Mapping[str, Any]] | None:
+        """The runs of the answer that the page is about; the newest where none is named, None where there is none."""
+        if self._run_id is None:
+            return self._answers[-1] if self._answers else None
+        for runs in self._answers:
+            if any(run["run_id"] == self._run_id for run in runs):
+                return runs
+        # An older one than the list goes back to. Raises ApiError where it isn't of this conversation.
+        return [await self._context.api.call("GET", f"/threads/{thread_id}/runs/{self._run_id}")]
+
+    async def _load(self, thread_id: str, runs: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """What the API tells of each run's calls; the path is theirs together."""
+        api = self._context.api
         told = await api.call("GET", f"/v1/threads/{thread_id}/children")
-        children = []
-        for child in told["children"][-MAX_CHILDREN:]:
-            inner = await api.history(child["thread_id"], limit=MAX_STATES, metadata=of_run)
-            if inner:
-                children.append((str(child["agent"]), inner))
-        self._path = path_of(states, children, explained["calls"], drawn=set(_PART.findall(self._picture)))
+        children = [(str(one["thread_id"]), str(one["agent"])) for one in told["children"][-MAX_CHILDREN:]]
+        parts, explained = [], []
+        for run in runs:
+            run_id, of_run = str(run["run_id"]), {"run_id": run["run_id"]}
+            explained.append(dict(await api.call("GET", f"/threads/{thread_id}/runs/{run_id}/explain")))
+            states = await api.history(thread_id, limit=MAX_STATES, metadata=of_run)
+            inner = [
+                (child, agent, await api.history(child, limit=MAX_STATES, metadata=of_run)) for child, agent in children
+            ]
+            ended = None if run["status"] in _BUSY else instant(run["updated_at"])
+            found = [one for one in inner if one[2]]
+            parts.append(Part(run_id, instant(run["created_at"]), ended, states, found, explained[-1]["calls"]))
+        self._path = path_of(parts, drawn=set(_PART.findall(self._picture)))
+        if any(step.asked for step in self._path.steps):
+            self._given = (await api.call("GET", f"/v1/threads/{thread_id}/approvals"))["approvals"]
+        # The newest run has asked, and nobody has answered.
+        newest = runs is self._answers[-1] if self._answers else False
+        self._waiting = newest and any(step.asked and step.ended == parts[-1].ended for step in self._path.steps)
         return explained
 
-    def _choices(self, threads: list[dict[str, Any]], runs: list[dict[str, Any]]) -> None:
-        t, context = self._context.t, self._context
+    def _choices(self, threads: list[dict[str, Any]]) -> None:
+        t = self._context.t
         options = {thread["thread_id"]: title_of(thread, t) for thread in threads}
         if self._thread_id is not None:
             options.setdefault(self._thread_id, self._thread_id)
@@ -97,13 +123,8 @@ class GraphPage:
             ),
         )
         picked.props("outlined dense").mark("graph-thread")
-        if runs:
-            shown = {
-                str(
-                    run["run_id"]
-                ): f"{context.moment(run['created_at'])} · {_question(run) or t(_without_question(run))}"
-                for run in runs
-            }
+        if self._answers:
+            shown = {str(runs[-1]["run_id"]): self._called(runs) for runs in reversed(self._answers)}
             ui.select(
                 shown,
                 value=self._run_id if self._run_id in shown else None,
@@ -113,27 +134,39 @@ class GraphPage:
                 ),
             ).props("outlined dense").mark("graph-run")
 
-    def _describe(self, explained: Mapping[str, Any] | None, runs: list[dict[str, Any]]) -> None:
+    def _called(self, runs: list[Mapping[str, Any]]) -> str:
+        """What an answer is found by: when, and to what question."""
+        t, first = self._context.t, runs[0]
+        asked = _question(first) or t("graph.decided" if resumed(first) else "chat.retry")
+        return f"{self._context.moment(first['created_at'])} · {asked}"
+
+    def _describe(self, explained: list[dict[str, Any]]) -> None:
         t = self._context.t
-        if explained is None or self._path is None:
+        if not explained or self._path is None:
             text(t("graph.choose" if self._thread_id is None else "graph.no_runs"), "notice")
             text(t("graph.legend"), "faint small")
             return
-        path, status = self._path, str(explained["status"])
+        path, status = self._path, "waits" if self._waiting else str(explained[-1]["status"])
+        calls = [call for one in explained for call in one["calls"]]
         with box("row-line").mark("graph-total"):
-            colour = "good" if status in _GOOD else "accent" if status in _BUSY else "bad"
+            colour = "good" if status in _GOOD else "accent" if status in _BUSY else "warn" if self._waiting else "bad"
             text(t(f"status.{status}"), f"chip {colour}", "span")
             text(self._duration(path.ms), "chip", "span")
-            tokens = explained["tokens"]
-            text(self._in_out((tokens["prompt"], tokens["completion"])), "chip", "span")
+            tokens = [(one["tokens"]["prompt"], one["tokens"]["completion"]) for one in explained]
+            text(self._in_out((sum(one for one, _ in tokens), sum(two for _, two in tokens))), "chip", "span")
             text(t("graph.steps", n=len(path.steps)), "chip", "span")
         text(t("graph.path"), "field-name")
         with box("way").props("role=list"):
-            for step in path.steps:
-                self._step(step)
-        if explained["calls"]:
+            for one in path.way:
+                if isinstance(one, Pause):
+                    self._pause(one)
+                else:
+                    self._step(one)
+            if self._waiting:
+                self._undecided()
+        if calls:
             text(t("graph.calls"), "field-name")
-            for call in explained["calls"]:
+            for call in calls:
                 self._call(call)
         text(t("graph.legend"), "faint small")
 
@@ -153,6 +186,31 @@ class GraphPage:
                         text(" · ".join(about), "faint small anywhere")
                 text(self._duration(step.ms), "ms", "span")
             button.on("click", lambda: self._choose(step.node))
+
+    def _pause(self, pause: Pause) -> None:
+        """Where somebody decided: who, when, what, and how long it had waited."""
+        t = self._context.t
+        given = [one for one in self._given if one["run_id"] == pause.run_id]
+        about = [str(one["decided_by"]) for one in given[:1]]
+        about += [self._context.moment(pause.ended.isoformat()), t("graph.waited", time=self._duration(pause.ms))]
+        with box("pause").props("role=listitem").mark("graph-decision"):
+            ui.icon("front_hand", size="18px")
+            with box("grow"):
+                text(t("graph.decided"), "strong")
+                for action in (action for one in given for action in one["actions"]):
+                    kind = action["decision"] if action["decision"] in _DECISIONS else "approve"
+                    text(t(f"graph.decision.{kind}", name=tool_title(action["name"], t)), "small anywhere")
+                    if action["message"]:
+                        text(t("chat.quote", quote=action["message"]), "small muted anywhere")
+                text(" · ".join(about), "faint small anywhere")
+
+    def _undecided(self) -> None:
+        t = self._context.t
+        with box("pause").props("role=listitem").mark("graph-undecided"):
+            ui.icon("front_hand", size="18px")
+            with box("grow"):
+                text(t("chat.waiting"), "strong")
+                ui.link(t("graph.decide"), f"/chat/{self._thread_id}").classes("small")
 
     def _call(self, call: Mapping[str, Any]) -> None:
         t = self._context.t
@@ -224,9 +282,3 @@ def _question(run: Mapping[str, Any]) -> str:
     messages = given.get("messages") if isinstance(given, dict) else None
     line = " ".join(str((messages or [{}])[-1].get("content") or "").split())
     return line if len(line) <= 60 else line[:59] + "…"
-
-
-def _without_question(run: Mapping[str, Any]) -> str:
-    """The text that says why a run began that was asked nothing."""
-    command = (run.get("kwargs") or {}).get("command") or {}
-    return "chat.retry" if command.get("resume") is None else "graph.decided"

@@ -12,7 +12,7 @@ from console.agents import Agents
 from console.api import ApiError
 from console.context import Context
 from console.dialogs import window
-from console.fields import clear, refuse
+from console.fields import clear, refuse, refused
 from console.texts import TEXTS
 from console.theme import box, text
 
@@ -100,7 +100,10 @@ class ServerForm:
             at = fields.get(str(error.details.get("field") or "").rpartition(".")[2])
             if at is not None:
                 known = f"mcp.reason.{error.details.get('reason')}"
-                refuse(at, self._context.t(known) if known in TEXTS else error.message)
+                if known in TEXTS:
+                    refuse(at, self._context.t(known), error.message)
+                else:
+                    refused(at, self._context.refusal(error))
             else:
                 self._said.set_text(self._context.explain(error))
                 self._said.set_visibility(True)

@@ -16,7 +16,7 @@ from console.dialogs import confirm
 from console.keyed import KeyedList, Row
 from console.mcp_form import ServerForm
 from console.mcp_review import review
-from console.naming import missing
+from console.naming import missing, own_title, tool_about
 from console.texts import TEXTS
 from console.theme import box, menu_action, menu_button, text
 
@@ -133,12 +133,15 @@ class McpServers:
             for tool in tools:
                 with box("ruled stack").style("gap:4px"):
                     with box("row-line"):
-                        text(tool["exposed"], "mono anywhere strong")
-                        status = tool["status"]
+                        name, status = tool["exposed"], tool["status"]
+                        text(own_title(name, t, tool["title"]), "anywhere strong")
                         text(t(f"mcp.tool.{status}"), f"chip {_TOOL_COLOURS.get(status, '')}", "span")
                         if tool["side_effect"]:
                             text(t("tools.side_effect"), "chip warn", "span")
-                    text(tool["description"] or t("mcp.undescribed"), "small muted anywhere")
+                    said = tool["description"] or t("mcp.undescribed")
+                    # What isn't approved is shown as it is: nobody has said that it does what we believe.
+                    text(tool_about(name, t, said) if status == "approved" else said, "small muted anywhere")
+                    text(name, "mono faint anywhere")
                     if tool["problem"]:
                         text(tool["problem"], "notice warn small")
 

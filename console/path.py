@@ -1,4 +1,4 @@
-"""The way a run took through its graph: from the checkpoints it left and the model calls it made. Knows no widgets."""
+"""The way a turn took through its graph: from the checkpoints its runs left and the model calls they made. Knows no widgets."""
 
 from __future__ import annotations
 
@@ -15,6 +15,32 @@ _SLACK: Final = timedelta(milliseconds=250)
 """A call is recorded a little after the node that made it began, and may be just after it ended."""
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One run of a turn: the first, or one that went on after a decision. States are of this run alone; `children` are a
+    conversation's id, its agent, its states. `ended` is None while it is under way."""
+
+    run_id: str
+    began: datetime
+    ended: datetime | None
+    root: Sequence[Mapping[str, Any]]
+    children: Sequence[tuple[str, str, Sequence[Mapping[str, Any]]]] = ()
+    calls: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Where the turn stood until a person had decided; `run_id` is of the run that went on with it."""
+
+    run_id: str
+    began: datetime
+    ended: datetime
+
+    @property
+    def ms(self) -> int:
+        return round((self.ended - self.began).total_seconds() * 1000)
+
+
 @dataclass(slots=True)
 class Step:
     """One node at work. `ms` is from the checkpoint before it to the one after, so of nodes side by side the longest's."""
@@ -26,6 +52,8 @@ class Step:
     """The part of the picture it is in: the agent's own, or the one that an organisation's own specialists share."""
     began: datetime
     ended: datetime
+    asked: bool = False
+    """Whether it stopped here, to ask a person."""
     calls: list[Mapping[str, Any]] = field(default_factory=list)
 
     @property
@@ -45,18 +73,19 @@ class Step:
 
 @dataclass(slots=True)
 class Path:
-    """All steps in the order in which they began, and the calls that belong to none."""
+    """All steps in the order in which they began, the pauses between them, and the calls that belong to none."""
 
     steps: list[Step]
     other_calls: list[Mapping[str, Any]]
+    pauses: list[Pause] = field(default_factory=list)
 
     @property
     def ms(self) -> int:
-        """From the first step's beginning to the last one's end."""
+        """From the first step's beginning to the last one's end, without the pauses."""
         if not self.steps:
             return 0
         span = max(step.ended for step in self.steps) - min(step.began for step in self.steps)
-        return round(span.total_seconds() * 1000)
+        return round(span.total_seconds() * 1000) - sum(pause.ms for pause in self.pauses)
 
     @property
     def visits(self) -> dict[str, list[Step]]:
@@ -66,28 +95,48 @@ class Path:
             found.setdefault(step.node, []).append(step)
         return found
 
+    @property
+    def way(self) -> list[Step | Pause]:
+        """Steps and pauses in their order."""
+        return sorted([*self.pauses, *self.steps], key=lambda one: one.ended if isinstance(one, Pause) else one.began)
 
-def path_of(
-    root: Sequence[Mapping[str, Any]],
-    children: Iterable[tuple[str, Sequence[Mapping[str, Any]]]],
-    calls: Iterable[Mapping[str, Any]],
-    *,
-    drawn: Collection[str] | None = None,
-) -> Path:
-    """The path of one run: states of its thread and of its children's by agent (newest first, of this run alone), its calls.
+
+def answers(runs: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """A thread's runs by the answer they worked at, both oldest first: one that goes on after a decision is with the run before."""
+    found: list[list[Mapping[str, Any]]] = []
+    for run in sorted(runs, key=lambda run: str(run["created_at"])):
+        if resumed(run) and found:
+            found[-1].append(run)
+        else:
+            found.append([run])
+    return found
+
+
+def resumed(run: Mapping[str, Any]) -> bool:
+    """Whether a run went on with what a person had decided."""
+    command = (run.get("kwargs") or {}).get("command") or {}
+    return command.get("resume") is not None
+
+
+def path_of(parts: Sequence[Part], *, drawn: Collection[str] | None = None) -> Path:
+    """The path of a turn from its runs, oldest first.
 
     `drawn` are the agents that the picture has a part of its own for; None is all of them.
     """
-    steps = _steps(root, MAIN, MAIN)
-    for agent, states in children:
-        steps += _steps(states, agent, agent if drawn is None or agent in drawn else OWN_SPECIALIST)
+    steps = _steps([(part, part.root) for part in parts], MAIN, MAIN)
+    agents = {child: agent for part in parts for child, agent, _ in part.children}
+    for child, agent in agents.items():
+        own = [(part, next((states for one, _, states in part.children if one == child), ())) for part in parts]
+        steps += _steps(own, agent, agent if drawn is None or agent in drawn else OWN_SPECIALIST)
     # A specialist's node spans all that happens in it: it comes before its own steps.
     steps.sort(key=lambda step: (step.began, step.deep, step.ended))
     other: list[Mapping[str, Any]] = []
-    for call in calls:
-        step = _maker(steps, call)
-        (step.calls if step is not None else other).append(call)
-    return Path(steps, other)
+    for part in parts:
+        for call in part.calls:
+            step = _maker(steps, call)
+            (step.calls if step is not None else other).append(call)
+    pauses = [Pause(after.run_id, one.ended, after.began) for one, after in pairwise(parts) if one.ended is not None]
+    return Path(steps, other, pauses)
 
 
 def taken_edges(path: Path, edges: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -128,14 +177,32 @@ def _is_frame(step: Step, path: Path) -> bool:
     return step.agent == MAIN and any(other.place == step.node for other in path.steps)
 
 
-def _steps(states: Sequence[Mapping[str, Any]], agent: str, place: str) -> list[Step]:
-    steps = []
-    for before, after in pairwise(sorted(states, key=lambda state: str(state["created_at"]))):
-        for task in before.get("tasks") or ():
-            name = str(task["name"])
-            if not name.startswith("__"):
-                steps.append(Step(f"{_prefix(place)}{name}", agent, place, _at(before), _at(after)))
+def _steps(parts: Iterable[tuple[Part, Sequence[Mapping[str, Any]]]], agent: str, place: str) -> list[Step]:
+    """Of one conversation. What stopped to ask a person is a step up to there and, with what was decided, another from there."""
+    steps: list[Step] = []
+    asking: list[Mapping[str, Any]] = []
+    for part, found in parts:
+        if not found:
+            continue
+        states = sorted(found, key=lambda state: str(state["created_at"]))
+        if asking:
+            states.insert(0, {"created_at": part.began.isoformat(), "tasks": asking})
+        for before, after in pairwise(states):
+            steps += [_step(task, agent, place, _at(before), _at(after)) for task in _tasks(before)]
+        asking = [task for task in _tasks(states[-1]) if task.get("interrupts")]
+        if part.ended is not None:
+            steps += [_step(task, agent, place, _at(states[-1]), part.ended, asked=True) for task in asking]
     return steps
+
+
+def _tasks(state: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [task for task in state.get("tasks") or () if not str(task["name"]).startswith("__")]
+
+
+def _step(
+    task: Mapping[str, Any], agent: str, place: str, began: datetime, ended: datetime, *, asked: bool = False
+) -> Step:
+    return Step(f"{_prefix(place)}{task['name']}", agent, place, began, max(began, ended), asked)
 
 
 def _prefix(place: str) -> str:
@@ -143,12 +210,17 @@ def _prefix(place: str) -> str:
 
 
 def _at(state: Mapping[str, Any]) -> datetime:
-    return datetime.fromisoformat(str(state["created_at"]).replace("Z", "+00:00"))
+    return instant(state["created_at"])
+
+
+def instant(value: Any) -> datetime:
+    """A time of the API."""
+    return datetime.fromisoformat(str(value).replace("Z", "+00:00"))
 
 
 def _maker(steps: Sequence[Step], call: Mapping[str, Any]) -> Step | None:
     """The step a call was made in: of its agent, at work when the call ended."""
-    ended = datetime.fromisoformat(str(call["ended_at"]).replace("Z", "+00:00"))
+    ended = instant(call["ended_at"])
     able = [
         step
         for step in steps

@@ -10,7 +10,7 @@ from nicegui.elements.mixins.validation_element import ValidationElement
 
 from console.api import ApiError
 from console.context import Context
-from console.fields import clear, refuse
+from console.fields import clear, refuse, refused
 from console.naming import tool_title
 from console.theme import box, text
 
@@ -125,7 +125,7 @@ class SkillForm:
         found = next((self._fields[part] for part in reversed(parts) if part in self._fields), None)
         if found is None:
             return False
-        refuse(found, error.message)
+        refused(found, self._context.refusal(error))
         found.run_method("focus")
         return True
 

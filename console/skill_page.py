@@ -12,7 +12,7 @@ from nicegui import ui
 from console.api import ApiError
 from console.context import Context
 from console.dialogs import ask_text, confirm
-from console.fields import clear, refuse
+from console.fields import clear, refuse, refused
 from console.skill_form import SkillForm
 from console.skill_trial import Trial
 from console.skills import SOURCES, skill_title
@@ -160,9 +160,9 @@ class SkillPage:
                 t("skills.conflict", user=by), type="warning", multi_line=True, close_button=t("close"), timeout=0
             )
         elif self._skill is None and (field.rpartition(".")[2] == "name" or error.status == 409):
-            refuse(self._new_name, error.message)
+            refused(self._new_name, self._context.refusal(error))
         elif not self._form.refused(error):
-            ui.notify(self._context.explain(error), type="negative", multi_line=True, close_button=t("close"))
+            self._context.tell(error)
 
     async def _enable(self, enabled: bool) -> None:
         with self._context.telling():

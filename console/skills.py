@@ -9,6 +9,7 @@ from nicegui import ui
 
 from console.context import Context
 from console.naming import tool_title
+from console.texts import TEXTS
 from console.theme import box, page_head, text
 
 SOURCES: Final = {"operator": "", "override": "accent", "organization": "accent"}
@@ -45,7 +46,7 @@ class SkillsPage:
                 if not skill["enabled"]:
                     text(t("skills.off"), "chip", "span")
                 text(t(f"skills.source.{skill['source']}"), f"chip {SOURCES[skill['source']]}", "span")
-            text(str(definition["description"]), "muted small clamp")
+            text(_about(self._context, skill), "muted small clamp")
             names = [tool_title(name, t) for name in definition.get("tools") or ()]
             names += [f"MCP: {name}" for name in definition.get("mcp_servers") or ()]
             text(", ".join(names) or t("skills.no_tools"), "faint small")
@@ -55,3 +56,10 @@ def skill_title(context: Context, skill: Mapping[str, Any]) -> str:
     """What people call a skill, in their language."""
     titles = skill["definition"].get("title") or {}
     return str(titles.get(context.preferences.language) or skill["name"])
+
+
+def _about(context: Context, skill: Mapping[str, Any]) -> str:
+    """When a skill is asked. The built-in ones say so to a model, in words of both languages: people are told shorter."""
+    key = f"skills.about.{skill['name']}"
+    own = skill["source"] != "operator" or key not in TEXTS
+    return str(skill["definition"]["description"]) if own else context.t(key)

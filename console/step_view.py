@@ -10,6 +10,7 @@ from nicegui import ui
 
 from console.agents import Agents
 from console.context import Context
+from console.failure import failure_notice
 from console.naming import tool_title
 from console.prose import prose
 from console.theme import box, text
@@ -32,8 +33,7 @@ def tool_step(context: Context, call: ToolCall, opened: dict[str, bool], *, at_w
                 text(t("graph.ms", n=call.duration_ms), "faint small", "span").style("margin-left:auto;flex:none")
         _labelled(t("chat.arguments"), json.dumps(call.arguments, ensure_ascii=False, indent=2))
         if call.error:
-            message = call.error.get("message") or call.error.get("code") or ""
-            text(str(message), "notice bad")
+            failure_notice(context, call.error)
         if call.result:
             _labelled(t("chat.result"), shown_result(call.result))
 
@@ -79,7 +79,7 @@ def _child_body(context: Context, child: Child, opened: dict[str, bool]) -> None
             text(t("chat.report"), "field-name")
             prose(said.replace("[", "\\["), "small")
     if child.error:
-        text(str(child.error.get("message") or child.error.get("code") or ""), "notice bad")
+        failure_notice(context, child.error)
     if child.thread_id:
         ui.link(t("chat.child_open"), f"/chat/{child.thread_id}").classes("small")
 

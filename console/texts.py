@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Final, Literal, get_args
 
-from console.wording import abilities, conversations, frame, insight, knowledge
+from console.wording import abilities, conversations, frame, insight, knowledge, quality, refusals, tools
 
 Language = Literal["ru", "en"]
 LANGUAGES: Final[tuple[Language, ...]] = get_args(Language)
@@ -20,7 +20,10 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     **conversations.TEXTS,
     **knowledge.TEXTS,
     **abilities.TEXTS,
+    **tools.TEXTS,
     **insight.TEXTS,
+    **quality.TEXTS,
+    **refusals.TEXTS,
 }
 
 

@@ -11,8 +11,7 @@ from nicegui import ui
 from console.agents import Agents
 from console.context import Context
 from console.mcp_servers import McpServers
-from console.naming import missing, tool_title
-from console.texts import TEXTS
+from console.naming import missing, tool_about, tool_title
 from console.theme import box, page_head, text
 
 
@@ -41,12 +40,12 @@ class ToolsPage:
     def _tool(self, tool: Mapping[str, Any]) -> None:
         t = self._context.t
         with box("card stack").style("gap:8px").mark("tool"):
-            name, about = tool["name"], f"about.{tool['name']}"
+            name = tool["name"]
             with box("row-line").style("flex-wrap:nowrap"):
-                text(tool_title(name, t), "grow one-line strong")
+                text(tool_title(name, t, tool["title"]), "grow one-line strong")
                 known = "available" if tool["available"] else "unavailable"
                 text(t(f"tools.{known}"), f"chip {'good' if tool['available'] else 'warn'}", "span")
-            text(t(about) if about in TEXTS else tool["description"], "muted small anywhere")
+            text(tool_about(name, t, tool["description"]), "muted small anywhere")
             if tool["unavailable_reason"]:
                 text(missing(str(tool["unavailable_reason"]), t), "notice warn small")
             text(t("tools.agents", agents=", ".join(self._agents.title(one) for one in tool["agents"])), "faint small")

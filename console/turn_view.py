@@ -13,6 +13,7 @@ from nicegui.events import GenericEventArguments
 from console.agents import Agents
 from console.context import Context
 from console.decision import Decide, Decision
+from console.failure import failure_notice
 from console.passage import is_web, open_passage
 from console.prose import prose
 from console.step_view import child_step, tool_step
@@ -127,8 +128,7 @@ class TurnView:
         if turn.resumes_at and turn.status == "running":
             text(t("chat.quota_wait", at=self._context.moment(turn.resumes_at)), "notice warn")
         if turn.status == "failed":
-            message = str((turn.error or {}).get("message") or "")
-            text(f"{t('chat.failed')} {message}".strip(), "notice bad").props("role=alert").mark("failure")
+            failure_notice(self._context, turn.error or {}, t("chat.failed")).props("role=alert").mark("failure")
         elif turn.status == "waiting" and not turn.interrupts:
             text(t("chat.waiting"), "notice warn").props("role=status").mark("waiting")
         elif turn.status == "stopped":

@@ -13,9 +13,11 @@ DECISION_TYPES: tuple[DecisionType, ...] = get_args(DecisionType)
 
 
 class ActionRequest(TypedDict):
-    """A call that waits. `args` are normalised and fit the tool's schema."""
+    """A call that waits. `args` are normalised and fit the tool's schema; `title` is what people call the tool, None where nobody
+    has said."""
 
     name: str
+    title: str | None
     args: dict[str, Any]
     description: str
     tool_call_id: str

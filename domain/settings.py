@@ -169,6 +169,9 @@ class Settings(BaseModel):
     web_search_seconds: float = Field(20, ge=1, le=120, description="How long a search of the web may take.")
     log_level: LogLevel = Field("info", description="What is logged.")
     log_format: LogFormat = Field("json", description="How it is logged.")
+    evals_dir: Path = Field(
+        ROOT / ".consilium" / "evals", description="Where `make eval` leaves its report, which the console shows."
+    )
     console: bool = Field(True, description="Serve the web console under /console.")
     demo: bool = Field(False, description="Load the sample organisation at start.")
     limits: Limits = Field(Limits(), description="Bounds of a turn (CONSILIUM_LIMITS__NAME).")

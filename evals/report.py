@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ def as_json(results: Results, thresholds: Mapping[str, Threshold]) -> dict[str, 
     values = values_of(results)
     return {
         "model": results.model,
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(results.seconds, 1),
         "short": missed(thresholds, values),
         "notices": list(results.notices),
@@ -128,5 +130,7 @@ def _case(played: Played) -> dict[str, Any]:
 
 
 def write_json(file: Path, results: Results, thresholds: Mapping[str, Threshold]) -> None:
-    """UTF-8, indented."""
-    file.write_text(json.dumps(as_json(results, thresholds), ensure_ascii=False, indent=1), "utf-8")
+    """UTF-8, indented; who reads the file meanwhile has the one before or this one."""
+    written = file.with_suffix(".new")
+    written.write_text(json.dumps(as_json(results, thresholds), ensure_ascii=False, indent=1), "utf-8")
+    written.replace(file)

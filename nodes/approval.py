@@ -110,6 +110,7 @@ def _request(skill: Skill, thread_id: ThreadId, waiting: list[Waiting], language
         "action_requests": [
             {
                 "name": one.tool.name,
+                "title": one.tool.title,
                 "args": one.arguments,
                 "description": text("approval", language).format(
                     agent=title, tool=one.tool.name, what=one.tool.description[:MAX_DESCRIPTION]

@@ -19,9 +19,11 @@ from server.routes import (
     completions,
     documents,
     embeddings,
+    evals,
     explain,
     generate,
     health,
+    jobs,
     mcp_servers,
     models,
     notes,
@@ -84,6 +86,8 @@ def create_app(settings: Settings) -> FastAPI:
         embeddings,
         models,
         generate,
+        jobs,
+        evals,
         v1,
     ):
         app.include_router(module.router)

@@ -27,6 +27,7 @@ from storage.audit_log import AuditLog
 from storage.children import Children
 from storage.database import Database
 from storage.documents import Documents
+from storage.jobs import Jobs
 from storage.mcp_servers import McpServers
 from storage.model_calls import ModelCalls
 from storage.notes import Notes
@@ -58,6 +59,7 @@ class AppState:
     children: Children
     tool_calls: ToolCalls
     approvals: Approvals
+    jobs: Jobs
     model_calls: ModelCalls
     metrics: Metrics
     metered: Metered

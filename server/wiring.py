@@ -52,6 +52,7 @@ from storage.documents import Documents
 from storage.embedding_cache import EmbeddingCache
 from storage.events import Events
 from storage.isolation import assert_isolation
+from storage.jobs import Jobs
 from storage.mcp_servers import McpServers
 from storage.model_calls import ModelCalls
 from storage.notes import Notes
@@ -240,6 +241,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
                 children=services.children,
                 tool_calls=services.tool_calls,
                 approvals=Approvals(db),
+                jobs=Jobs(db),
                 model_calls=services.caller.calls,
                 metrics=metrics,
                 metered=metered,

@@ -10,7 +10,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from domain.errors import NotFound
+from domain.errors import Conflict, NotFound
 from domain.identity import Identity
 from domain.ids import DocumentId, OrganizationId, is_uuid, new_id
 from domain.knowledge import Document, DocumentStatus, IndexedChunk, ParsedDocument, Passage, Span
@@ -153,6 +153,17 @@ class Documents:
         row = await self._db.fetch_one(organization_id, SQL["label"], params)
         if row is None:
             raise NotFound("document", document_id)
+        return _document(row)
+
+    async def retry(self, organization_id: OrganizationId, document_id: DocumentId) -> Document:
+        """Let a failed version wait to be read again. Raises Conflict where the newest one has not failed."""
+        _check(document_id)
+        row = await self._db.fetch_one(organization_id, SQL["retry"], {"document_id": document_id})
+        if row is None:
+            known = await self.get(organization_id, document_id)
+            raise Conflict(
+                f"The document is '{known.status}': only one that failed is read again.", status=known.status
+            )
         return _document(row)
 
     async def get(self, organization_id: OrganizationId, document_id: DocumentId) -> Document:

@@ -21,6 +21,7 @@ class SearchDocuments:
     """Search the organisation's documents."""
 
     name = "search_documents"
+    title = "Search the documents"
     description = (
         "Search the organisation's own documents (contracts, policies, price lists, reports, CRM notes) in Russian or English. "
         "Use it when the sources you were given do not answer the question. Returns numbered passages; cite them as [n]."

@@ -31,6 +31,7 @@ class SaveOrganizationNote:
     """Save a note of at most 500 characters; one that is known already is not saved twice."""
 
     name = "save_organization_note"
+    title = "Remember a fact"
     description = (
         "Remember one fact about the organisation for all its later conversations. Call it when the user asks to remember "
         "something. One self-contained sentence, at most 500 characters, without 'remember that'."

@@ -54,6 +54,7 @@ def describe(tool: Tool, agents: list[str]) -> dict[str, Any]:
     """The row of one tool, which these agents may use."""
     return {
         "name": tool.name,
+        "title": tool.title,
         "description": tool.description,
         "parameters": tool.parameters,
         "side_effect": tool.side_effect,

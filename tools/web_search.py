@@ -57,6 +57,7 @@ class WebSearch:
     """Search the web. Without a key it is unavailable; with one, `aclose` gives its connections back."""
 
     name = "web_search"
+    title = "Search the web"
     description = (
         "Search the public web for what the organisation's own documents can't hold: news, markets, prices, laws, other "
         "companies. Returns numbered sources; cite them as [n]. The query goes to an outside service: put no personal data "

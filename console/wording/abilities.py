@@ -12,22 +12,6 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "Чем агенты пользуются, чтобы искать, запоминать и действовать.",
         "What agents search, remember and act with.",
     ),
-    "tool.search_documents": ("Поиск по документам", "Search the documents"),
-    "tool.web_search": ("Поиск в интернете", "Search the web"),
-    "tool.save_organization_note": ("Запомнить факт", "Remember a fact"),
-    "tool.switch_to_subagent": ("Передать специалисту", "Hand over to a specialist"),
-    "about.search_documents": (
-        "Находит в документах организации фрагменты, которые отвечают на вопрос.",
-        "Finds the passages of the organisation's documents that answer a question.",
-    ),
-    "about.web_search": (
-        "Ищет в открытом интернете то, чего в документах быть не может. Запрос уходит наружу.",
-        "Searches the public web for what documents can't hold. The query leaves the organisation.",
-    ),
-    "about.save_organization_note": (
-        "Записывает один факт в память организации, для всех диалогов.",
-        "Puts one fact into the organisation's memory, for all conversations.",
-    ),
     "missing.variables": ("Нужна переменная окружения: {names}", "Needs an environment variable: {names}"),
     "missing.or": ("или", "or"),
     "missing.package": ("Нужно установить: {command}", "Needs to be installed: {command}"),
@@ -189,6 +173,22 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "Агенты организации: когда их спрашивают, как они работают и чем пользуются. Изменение действует со следующего вопроса.",
         "Your organisation's agents: when they are asked, how they work, what they use. A change holds from the next question on.",
     ),
+    "skills.about.main": (
+        "Отвечает на общие вопросы сам, остальные передаёт специалистам.",
+        "Answers general questions itself and hands the rest to a specialist.",
+    ),
+    "skills.about.marketing_agent": (
+        "Маркетинг и продвижение: кампании, реклама, каналы, конверсия, скидки.",
+        "Marketing and promotion: campaigns, advertising, channels, conversion, discounts.",
+    ),
+    "skills.about.legal_agent": (
+        "Право и обязательства: договоры, сроки, неустойки, персональные данные, отпуска.",
+        "Law and obligations: contracts, deadlines, penalties, personal data, vacations.",
+    ),
+    "skills.about.business_analyst_agent": (
+        "Показатели бизнеса и CRM: сделки, воронка, выручка, план, цены.",
+        "Business figures and the CRM: deals, pipeline, revenue, plan, prices.",
+    ),
     "skills.all": ("← Все навыки", "← All skills"),
     "skills.new": ("Новый навык", "New skill"),
     "skills.new_text": (
@@ -258,7 +258,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "skills.try": ("Попробовать", "Try it"),
     "skills.try_text": (
-        "Вопрос к навыку, каким он сейчас записан слева, ещё до сохранения. Ничего не меняет.",
+        "Вопрос к навыку, каким он записан здесь, ещё до сохранения. Ничего не меняет.",
         "A question to the skill as it is written here, before it is saved. It changes nothing.",
     ),
     "skills.ask": ("Спросить", "Ask"),

@@ -41,6 +41,11 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "graph.thread": ("Диалог", "Conversation"),
     "graph.run": ("Ответ", "Answer"),
     "graph.decided": ("Решение человека", "A person's decision"),
+    "graph.decision.approve": ("Разрешено: {name}", "Approved: {name}"),
+    "graph.decision.edit": ("Разрешено с изменениями: {name}", "Approved with changes: {name}"),
+    "graph.decision.reject": ("Отклонено: {name}", "Rejected: {name}"),
+    "graph.waited": ("ждали {time}", "waited {time}"),
+    "graph.decide": ("К диалогу", "To the conversation"),
     "graph.choose": (
         "Выберите диалог, чтобы увидеть путь его ответа.",
         "Choose a conversation to see the way its answer took.",
@@ -57,8 +62,8 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "graph.excluded": ("Не подошли", "Ruled out"),
     "graph.attempt": ("Попытка {n}", "Attempt {n}"),
     "graph.legend": (
-        "Сплошная линия — всегда, пунктир — по решению. Цветом выделен путь выбранного ответа.",
-        "Solid: always; dashed: decided while it runs. The way of the chosen answer is coloured.",
+        "Сплошная линия — всегда, пунктир — по решению. Цветом выделен путь выбранного ответа, жёлтым — где решал человек.",
+        "Solid: always; dashed: decided while it runs. The way of the chosen answer is coloured; yellow is where a person decided.",
     ),
     "graph.fit": ("Вписать", "Fit"),
     "graph.zoom_in": ("Крупнее", "Zoom in"),

@@ -65,7 +65,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "documents.next": ("Загрузить новую версию", "Upload a new version"),
     "documents.open": ("Открыть текст", "Open the text"),
-    "documents.passages": ("фрагментов: {n}", "passages: {n}"),
+    "documents.chunks": ("фрагментов: {n}", "passages: {n}"),
     "documents.pages": ("страниц: {n}", "pages: {n}"),
     "documents.total": ("Всего: {n}", "{n} in all"),
     "documents.actions": ("Действия: {title}", "Actions: {title}"),

@@ -143,6 +143,15 @@ async def label_document(state: StateDep, caller: CallerDep, document_id: str, b
     return await state.documents.label(caller.organization_id, DocumentId(document_id), clean_labels(body.labels))
 
 
+@router.post("/{document_id}/retry", status_code=202)
+async def retry_document(state: StateDep, caller: CallerDep, document_id: str) -> Document:
+    """Read a version that failed once more. 409 where the newest one has not failed."""
+    _require_manager(caller)
+    document = await state.documents.retry(caller.organization_id, DocumentId(document_id))
+    state.ingest.submit(caller.organization_id, document.document_id, document.version)
+    return document
+
+
 @router.delete("/{document_id}", status_code=204)
 async def delete_document(state: StateDep, caller: CallerDep, document_id: str) -> None:
     """Delete a document with all its versions; citations of it no longer open."""

@@ -63,6 +63,8 @@ async def test_what_waits_shows_everywhere_and_goes_on_once_approved(
         # it is where a client that comes later looks
         known: Any = await sdk.threads.get(thread)
         assert known["status"] == "interrupted"
+        async with server.http() as http:
+            assert [one["status"] for one in (await http.get("/v1/jobs")).json()["jobs"]] == ["waiting"]
         [waiting] = known["interrupts"].values()
         assert waiting == [interrupt]
         state: Any = await sdk.threads.get_state(thread)

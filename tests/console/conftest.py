@@ -23,7 +23,7 @@ WIDTHS = {"wide": (1440, 900), "narrow": (390, 844)}
 
 @pytest.fixture
 async def server(owner_dsn: str, tmp_path: Path) -> AsyncIterator[Served]:
-    async with serve(settings_for(owner_dsn, tmp_path)) as served:
+    async with serve(settings_for(owner_dsn, tmp_path, CONSILIUM_EVALS_DIR=str(tmp_path / "evals"))) as served:
         yield served
 
 

@@ -5,6 +5,7 @@ Skipped where no Chromium is installed. SCREENSHOTS=directory keeps pictures of 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from base64 import b64encode
@@ -18,6 +19,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from tests.console.chromium import required_or_skip
 from tests.console.conftest import WAIT, WIDTHS
 from tests.console.demo_server import demo_link
+from tests.console.evaluation import REPORT
 
 QUESTION = "Какая неустойка за просрочку поставки по договору?"
 pytestmark = pytest.mark.timeout(300)
@@ -33,9 +35,15 @@ at_both_widths = pytest.mark.parametrize("width", list(WIDTHS))
 
 
 @pytest.fixture(scope="module")
-def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def evals_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server looks for the report of an evaluation."""
+    return tmp_path_factory.mktemp("evals")
+
+
+@pytest.fixture(scope="module")
+def link(tmp_path_factory: pytest.TempPathFactory, evals_dir: Path) -> Iterator[str]:
     required_or_skip()
-    with demo_link(tmp_path_factory.mktemp("console")) as printed:
+    with demo_link(tmp_path_factory.mktemp("console"), CONSILIUM_EVALS_DIR=str(evals_dir)) as printed:
         yield printed
 
 
@@ -233,6 +241,26 @@ def test_10_the_graph_shows_the_way_of_an_answer(page: Page) -> None:
     page.locator(".way button").nth(2).click()
     expect(page.locator(".drawing .node.chosen")).to_have_count(1)
     keep(page, "graph")
+
+
+@at_both_widths
+def test_jobs_and_quality_are_shown(page: Page, evals_dir: Path) -> None:
+    report = evals_dir / "report.json"
+    ask(page)
+    go(page, "Задания")
+    expect(page.locator(".item", has_text="ответ агентов").first).to_contain_text("Какая неустойка")
+    expect(page.locator(".item", has_text="чтение документа").first).to_be_visible()
+    keep(page, "jobs")
+    go(page, "Качество", "Качество ответов")
+    expect(page.get_by_text("make eval", exact=True)).to_be_visible()
+    keep(page, "quality-none")
+    report.write_text(json.dumps(REPORT), "utf-8")
+    page.reload()
+    expect(page.locator(".evals-table")).to_contain_text("Верный специалист")
+    page.locator(".step", has_text="r-2").click()
+    expect(page.get_by_text("went to legal")).to_be_visible()
+    keep(page, "quality")
+    report.unlink()
 
 
 def test_dark_and_english_are_a_choice_away(page: Page) -> None:

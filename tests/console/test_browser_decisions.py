@@ -56,8 +56,9 @@ def test_a_change_of_the_crm_is_edited_approved_and_made(page: Page) -> None:
     page.locator(".composer textarea").fill("Подними бюджет сделки «Агро-Свет» до 3,5 млн.")
     page.keyboard.press("Enter")
     card = page.get_by_role("group", name="Нужно ваше решение")
-    expect(card.get_by_label("id", exact=True)).to_have_value(str(LEAD))
-    price = card.get_by_label("price", exact=True)
+    expect(card).to_contain_text("Бизнес-аналитик хочет выполнить действие «amocrm · Изменить сделку».")
+    expect(card.get_by_label("Номер сделки", exact=True)).to_have_value(str(LEAD))
+    price = card.get_by_label("Бюджет, в валюте CRM", exact=True)
     expect(price).to_have_value("3500000")
     expect(price).not_to_be_editable()
     card.get_by_role("button", name="Изменить", exact=True).click()
@@ -71,8 +72,19 @@ def test_a_change_of_the_crm_is_edited_approved_and_made(page: Page) -> None:
 
     page.get_by_role("link", name="Путь в графе").click()
     visited = page.locator(".drawing .node.visited")
-    for node in ("model", f"{ANALYST}:model", f"{ANALYST}:tools", f"{ANALYST}:finish", "finish"):
+    before, since = ("context", "delegate", f"{ANALYST}:approval"), (f"{ANALYST}:tools", f"{ANALYST}:finish", "finish")
+    for node in (*before, *since):
         expect(visited.and_(page.locator(f"[data-node='{node}']"))).to_have_count(1)
-    expect(page.locator(".graph-panel")).to_contain_text("Решение человека")
+    expect(page.locator(".drawing .node.asked")).to_have_attribute("data-node", f"{ANALYST}:approval")
+    decision = page.locator(".way .pause")
+    expect(decision).to_contain_text("Решение человека")
+    expect(decision).to_contain_text("Разрешено с изменениями: amocrm · Изменить сделку")
+    expect(decision).to_contain_text("anna")
+    # what came before it and what came after stand around it
+    rows = [text.split("\n")[0] for text in page.locator(".way > *").all_inner_texts()]
+    at = next(n for n, row in enumerate(rows) if "approval" not in row and n > 0 and "approval" in rows[n - 1])
+    assert "delegate" in rows[:at], rows
+    assert "tools" in rows[at:], rows
+    assert "collect" in rows[at:], rows
     page.locator(".way button", has_text="tools").first.click()
     expect(page.locator(".drawing .node.chosen")).to_have_attribute("data-node", f"{ANALYST}:tools")

@@ -168,6 +168,7 @@ def test_the_example_file_lists_every_variable_with_its_default() -> None:
     assert ours - NAMES.keys() == {"CONSILIUM_CONFIG"}
     defaults = load_settings({name: value for name, value in listed.items() if name in NAMES})
     files = {"providers_file": Path("config/providers.yaml"), "mcp_file": Path("config/mcp.yaml")}
+    files["evals_dir"] = Path(".consilium/evals")
     assert defaults == load_settings({}).model_copy(update=files)
     for above, line in pairwise(lines):
         if re.match(r"# [A-Z_]+=", line):

@@ -36,6 +36,10 @@ class McpTool:
         return self.definition.exposed
 
     @property
+    def title(self) -> str | None:
+        return self.definition.title
+
+    @property
     def description(self) -> str:
         return self.definition.description
 
