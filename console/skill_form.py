@@ -14,7 +14,7 @@ from console.naming import tool_title
 from console.theme import box, text
 
 AUTO: Final = ""
-_APPROVALS: Final = ("none", "side_effects")
+_APPROVALS: Final = ("none", "outside_effects", "side_effects")
 _PLAIN: Final = "outlined"
 
 

@@ -108,7 +108,7 @@ class Settings(BaseModel):
     max_message_chars: int = Field(100_000, ge=100, description="Characters of all messages of one request.")
     max_concurrent_runs: int = Field(64, ge=1, le=2000, description="Runs this replica executes at once; others wait.")
     lease_seconds: float = Field(30, ge=1, le=600, description="After this silence another replica takes a run over.")
-    flush_seconds: float = Field(0.25, ge=0.01, le=5, description="How long an event waits to be stored, at most.")
+    flush_seconds: float = Field(0.5, ge=0.01, le=5, description="How long an event waits to be stored, at most.")
     providers_file: Path = Field(ROOT / "config" / "providers.yaml", description="The catalogue of models.")
     breaker_failures: int = Field(
         5, ge=1, le=1000, description="Failures in a row after which a provider is left alone for a while."

@@ -22,9 +22,11 @@ MAX_DESCRIPTIONS = 30_000
 Orchestration = Literal["graph", "direct"]
 RunMode = Literal["chat", "answer", "json"]
 _ToolPattern = Annotated[str, Field(min_length=1, max_length=100)]
-Approvals = Literal["none", "side_effects"] | Annotated[tuple[_ToolPattern, ...], Field(max_length=100)]
-"""Which tool calls wait until a person approves them: none, those of tools that change something, or those of the tools named;
-a name may be a pattern (`*`, `?`)."""
+Approvals = (
+    Literal["none", "side_effects", "outside_effects"] | Annotated[tuple[_ToolPattern, ...], Field(max_length=100)]
+)
+"""Which tool calls wait until a person approves them: none, those of tools that change something, those that change something outside
+this service, or those of the tools named; a name may be a pattern (`*`, `?`)."""
 
 
 Language = Literal["en", "ru"]
@@ -58,13 +60,15 @@ class SkillDefinition(BaseModel):
     retrieval: RetrievalPolicy = RetrievalPolicy()
     model: ModelPolicy = ModelPolicy()
 
-    def needs_approval(self, tool: str, *, side_effect: bool) -> bool:
-        """Whether a call of this tool waits for a person."""
+    def needs_approval(self, tool: str, *, side_effect: bool, outside: bool) -> bool:
+        """Whether a call of this tool waits for a person. `outside`: the tool acts in another program."""
         match self.approvals:
             case "none":
                 return False
             case "side_effects":
                 return side_effect
+            case "outside_effects":
+                return side_effect and outside
             case patterns:
                 return any(fnmatchcase(tool, pattern) for pattern in patterns)
 

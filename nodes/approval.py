@@ -23,7 +23,7 @@ from nodes.prompt import pending_calls
 from nodes.runtime import RunContext, Services
 from nodes.state import State
 from nodes.texts import text
-from nodes.toolset import find_tool
+from nodes.toolset import find_tool, needs_approval
 from tools.arguments import validate
 from tools.base import Tool
 from tools.decisions import by_call
@@ -89,7 +89,7 @@ async def _waiting(services: Services, skill: Skill, state: State, run: RunConte
             continue
         try:
             tool = await find_tool(services, run.organization_id, skill, call["name"])
-            if skill.needs_approval(tool.name, side_effect=tool.side_effect):
+            if needs_approval(skill, tool):
                 found.append(Waiting(call, tool, validate(tool.name, tool.parameters, call["args"])))
         except ToolError:  # `tools` gives it to the model
             continue

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from langchain_core.messages import ToolMessage
@@ -26,18 +26,14 @@ from nodes.effects import Outcome, effect_id, once
 from nodes.prompt import calling_message, pending_calls
 from nodes.runtime import RunContext, Services
 from nodes.state import Finish, State
-from nodes.toolset import find_tool
+from nodes.texts import text
+from nodes.toolset import find_tool, needs_approval
 from retrieval.cite import merge, number
 from tools.arguments import validate
 from tools.base import Tool, ToolContext
 from tools.delegation import FINISH, SWITCH, finish_tool
 
 log = structlog.get_logger(__name__)
-EDITED: Final = (
-    "Note: a person changed this call before it was made. It was made with {arguments}. That was intended: don't repeat "
-    "the original call."
-)
-"""What the model is told of a call whose arguments it did not choose."""
 
 
 def make(services: Services, agent: Agent) -> Any:
@@ -62,6 +58,7 @@ def make(services: Services, agent: Agent) -> Any:
             context,
             decisions=state.get("decisions") or {},
             message_id=str(calling_message(state["messages"]).id),
+            language=state["turn"]["language"],
             may_finish=delegation is not None,
             trial=run.trial,
         )
@@ -82,6 +79,7 @@ class _Executor:
         *,
         decisions: Mapping[str, Mapping[str, Any]],
         message_id: str,
+        language: str,
         may_finish: bool,
         trial: bool,
     ) -> None:
@@ -90,6 +88,7 @@ class _Executor:
         self._context = context
         self._decisions = decisions
         self._message_id = message_id
+        self._language = language
         self._may_finish = may_finish
         self._trial = trial
         self._emit = get_stream_writer()
@@ -104,7 +103,7 @@ class _Executor:
         self._announce(call, "running", None)
         result, passages = await self._told(call, self._execute(call, decision))
         if edited:
-            note = EDITED.format(arguments=json.dumps(call["args"], ensure_ascii=False))
+            note = text("edited", self._language).format(arguments=json.dumps(call["args"], ensure_ascii=False))
             result = result.model_copy(update={"content": f"{note}\n\n{result.content}".strip()})
         duration_ms = round((time.perf_counter() - started) * 1000)
         await self._record_finish(call, result)
@@ -127,7 +126,7 @@ class _Executor:
                 f"{tool.name} changes something, which a test-run doesn't; go on as if it had been done.",
                 tool=tool.name,
             )
-        if not decision and self._skill.needs_approval(tool.name, side_effect=tool.side_effect):
+        if not decision and needs_approval(self._skill, tool):
             # it has come to be one that waits since the step was looked at
             raise ToolDenied(f"{tool.name} needs a person's approval, which was not asked for. Call it again.")
         if not tool.side_effect or context.run_id is None:

@@ -18,3 +18,8 @@ async def find_tool(services: Services, organization_id: OrganizationId, skill: 
     if name not in services.tools and (tool := await services.mcp.get(organization_id, skill, name)) is not None:
         return tool
     return services.tools.get(name, skill.tools)
+
+
+def needs_approval(skill: Skill, tool: Tool) -> bool:
+    """Whether this agent's call of the tool waits for a person."""
+    return skill.needs_approval(tool.name, side_effect=tool.side_effect, outside=tool.outside)

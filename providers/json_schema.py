@@ -66,8 +66,8 @@ class Problem:
 def check_schema(schema: Any, field: str) -> dict[str, Any]:
     """`schema` as it may be used. Raises InvalidInput whose field is the path of what is wrong, from `field` on.
 
-    Refused are: what isn't draft 2020-12; more than MAX_BYTES or MAX_DEPTH; references out of the schema or to nothing, and `$id`
-    inside it; patterns that don't compile; `unevaluatedProperties` together with `patternProperties`.
+    Refused are: what isn't draft 2020-12; more than MAX_BYTES or MAX_DEPTH; references out of the schema or to nothing, `$id` and
+    `$schema` inside it; patterns that don't compile; `unevaluatedProperties` together with `patternProperties`.
     """
     if not isinstance(schema, dict):
         raise InvalidInput(field, "must be a JSON Schema: an object")
@@ -100,7 +100,9 @@ def problems(
     """
     token = _budget.set(_Budget(steps, PATTERN_SECONDS))
     try:
-        validator = _validator()(schema, registry=Registry())
+        # the library leaves for a validator of its own, without bounds, where it comes to a `$schema`
+        bare = {keyword: part for keyword, part in schema.items() if keyword != "$schema"}
+        validator = _validator()(bare, registry=Registry())
         return [_problem(error) for error in islice(validator.iter_errors(value), MAX_PROBLEMS)]
     except (_TooManySteps, RecursionError):
         raise InvalidInput(field, "takes too many steps to check a value; simplify its references") from None
@@ -128,8 +130,9 @@ def _check_parts(schema: dict[str, Any], field: str) -> None:
     unevaluated: str | None = None
     patterned = False
     for path, part in _parts(schema, field):
-        if "$id" in part and part is not schema:
-            raise InvalidInput(f"{path}.$id", "is served at the root only")
+        for keyword in ("$id", "$schema"):
+            if keyword in part and part is not schema:
+                raise InvalidInput(f"{path}.{keyword}", "is served at the root only")
         for keyword in ("$ref", "$dynamicRef"):
             if keyword not in part:
                 continue

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
 import json
 import os
 import secrets
 import tempfile
 import time
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -30,6 +33,7 @@ from server.jwks import KeySet, VerificationKey
 
 MAX_TOKEN_BYTES = 8192
 MAX_USER_CHARS = 200
+REMEMBERED_TOKENS = 2_000
 MAX_ORGANIZATION_CHARS = 128
 _REFUSED_HEADERS = frozenset({"crit", "b64", "jwk", "jku", "x5u", "x5c", "zip", "enc"})
 """Each of them would have the token itself say how it is to be verified or read."""
@@ -52,6 +56,15 @@ def token_of(headers: Headers) -> str:
     return keys[0].strip()
 
 
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """A token whose signature was right, by a key of the JWKS, or by our secret (both None). Its claims are checked each time."""
+
+    kid: str | None
+    key: VerificationKey | None
+    claims: Mapping[str, Any]
+
+
 class Authenticator:
     """Verifies tokens. One per process; touches no database."""
 
@@ -61,6 +74,8 @@ class Authenticator:
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
         self._leeway = settings.jwt_leeway_seconds
+        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
+        """By the token's digest: whoever asks again pays for a digest instead of a signature."""
 
     async def identify(self, headers: Headers) -> Identity:
         """The caller of a request with these headers. Raises Unauthenticated."""
@@ -71,6 +86,23 @@ class Authenticator:
         unknown_key, signature, expired, claims."""
         if len(token) > MAX_TOKEN_BYTES:
             _refuse("malformed", f"The token has more than {MAX_TOKEN_BYTES} bytes.")
+        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        known = self._verified.get(digest)
+        if known is not None and await self._is_held(known):
+            return self._identity(known.claims)
+        verified = await self._verify(token)
+        self._verified[digest] = verified
+        if len(self._verified) > REMEMBERED_TOKENS:
+            self._verified.popitem(last=False)
+        return self._identity(verified.claims)
+
+    async def _is_held(self, known: _Verified) -> bool:
+        """Whether the key is still ours: a JWKS may have taken it back."""
+        if known.kid is None or self._keys is None:
+            return known.kid is None
+        return await self._keys.find(known.kid) is known.key
+
+    async def _verify(self, token: str) -> _Verified:
         parts = token.split(".")
         if not token.isascii() or len(parts) != 3 or not all(parts):
             _malformed()
@@ -81,10 +113,14 @@ class Authenticator:
         if not isinstance(kind, str) or kind.lower() not in _TYPES:
             _malformed()
         signature = _decode(parts[2])
-        await self._check_signature(header, f"{parts[0]}.{parts[1]}".encode(), signature)
-        return self._identity(_object(_decode(parts[1])))
+        key = await self._check_signature(header, f"{parts[0]}.{parts[1]}".encode(), signature)
+        return _Verified(header["kid"] if key else None, key, _object(_decode(parts[1])))
 
-    async def _check_signature(self, header: Mapping[str, Any], signed: bytes, signature: bytes) -> None:
+    async def _check_signature(
+        self, header: Mapping[str, Any], signed: bytes, signature: bytes
+    ) -> VerificationKey | None:
+        """The key of the JWKS by which the signature is right; None where it is our secret."""
+        key: VerificationKey | None = None
         algorithm = header.get("alg")
         if algorithm == "HS256":
             if self._secret is None:
@@ -104,6 +140,7 @@ class Authenticator:
             _refuse("algorithm", "Tokens of this algorithm are not taken here.")
         if not good:
             _refuse("signature", "The token's signature is wrong.")
+        return key
 
     def _identity(self, claims: Mapping[str, Any]) -> Identity:
         """The caller. Only called once the signature is right, so what is wrong may be told to the last."""

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 
 from psycopg.types.json import Jsonb
 
-from domain.approvals import Answer, Approval
+from domain.approvals import Answer, Approval, DecidedAction
 from domain.errors import Conflict, NotFound
 from domain.ids import OrganizationId, RunId, ThreadId, TraceId, UserId
 from domain.text import clean_json
+from storage.audit_log import record_change
 from storage.database import Connection, Database
 from storage.queries import load
 
 Q = load("approvals")
+KIND = "approval"
+"""In the audit log; its subject is the thread."""
 
 
 async def decide(
@@ -60,7 +63,22 @@ async def decide(
                 "actions": Jsonb(clean_json(answer.actions)),
             },
         )
+        for action in answer.actions:
+            await record_change(
+                conn, organization_id, user_id, KIND, thread_id, action["decision"], _told(answer, action, run_id)
+            )
     return float(thread["waited_seconds"])
+
+
+def _told(answer: Answer, action: DecidedAction, run_id: RunId) -> dict[str, str]:
+    """What the audit log tells of a decision: about which call, without the arguments, which may hold anything."""
+    return {
+        "interrupt_id": answer.interrupt_id,
+        "run_id": run_id,
+        "agent": answer.agent,
+        "tool": action["name"],
+        "tool_call_id": action["tool_call_id"],
+    }
 
 
 class Approvals:

@@ -47,6 +47,11 @@ class Tool(Protocol):
         ...
 
     @property
+    def outside(self) -> bool:
+        """Whether a call acts in another program, where nothing here can undo it."""
+        ...
+
+    @property
     def idempotent(self) -> bool:
         """Whether a call that may have been carried out can be repeated without harm."""
         ...

@@ -40,6 +40,7 @@ class SearchDocuments:
         "additionalProperties": False,
     }
     side_effect = False
+    outside = False
     idempotent = True
 
     def __init__(self, retriever: Search) -> None:

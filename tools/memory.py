@@ -42,6 +42,7 @@ class SaveOrganizationNote:
         "additionalProperties": False,
     }
     side_effect = True
+    outside = False
     idempotent = True
 
     def __init__(self, notes: NoteStore) -> None:

@@ -100,6 +100,7 @@ class WebSearch:
         "additionalProperties": False,
     }
     side_effect = False
+    outside = True
     idempotent = True
 
     def __init__(

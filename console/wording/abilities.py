@@ -225,6 +225,10 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "skills.notes": ("Фактов из памяти", "Facts of the memory"),
     "skills.approvals": ("Когда спрашивать разрешения", "When to ask for approval"),
     "skills.approvals.none": ("никогда", "never"),
+    "skills.approvals.outside_effects": (
+        "перед всем, что меняет данные в других системах",
+        "before whatever changes data in other systems",
+    ),
     "skills.approvals.side_effects": ("перед всем, что меняет данные", "before whatever changes data"),
     "skills.read_only": ("Менять навыки могут менеджеры.", "Managers change skills."),
     "skills.save_title": ("Сохранить новую версию", "Save a new version"),

@@ -13,6 +13,7 @@ from server.cli.terminal import Failure
 COMMANDS: Final = {
     "serve": "Serve the API (and with --demo a sample organisation).",
     "ask": "Ask a question; the answer streams with its sources.",
+    "decide": "Approve, change or reject what waits for a person.",
     "documents": "List, add, show and delete the organisation's documents.",
     "token": "Issue a token for a user of an organisation.",
     "migrate": "Bring the database to the newest schema.",

@@ -34,7 +34,7 @@ def failure_of(body: object, fallback: str) -> Failure:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The labels of `ask` and `documents`, in one language."""
+    """The labels of `ask`, `decide` and `documents`, in one language."""
 
     page: str
     section: str
@@ -43,6 +43,11 @@ class Words:
     continue_with: str
     tokens: str
     offline: str
+    decide_with: str
+    decision: str
+    reason: str
+    arguments: str
+    no_json: str
 
 
 ENGLISH = Words(
@@ -53,6 +58,11 @@ ENGLISH = Words(
     continue_with="To continue",
     tokens="tokens",
     offline="answered offline from the documents, without a language model",
+    decide_with="This waits for a decision",
+    decision="Approve, edit or reject",
+    reason="Why not (may be empty)",
+    arguments="Arguments (JSON)",
+    no_json="a JSON object is wanted",
 )
 RUSSIAN = Words(
     page="страница",
@@ -62,6 +72,11 @@ RUSSIAN = Words(
     continue_with="Продолжить",
     tokens="токенов",
     offline="ответ составлен без языковой модели, цитатами из документов",
+    decide_with="Это ждёт решения",
+    decision="Разрешить (approve), изменить (edit) или отклонить (reject)",
+    reason="Почему нет (можно не указывать)",
+    arguments="Аргументы (JSON)",
+    no_json="нужен объект JSON",
 )
 
 

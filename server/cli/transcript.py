@@ -15,6 +15,7 @@ MAX_TASK = 160
 REPORT: Final = "finish_subagent"
 """The call by which a specialist reports to whoever asked it."""
 MAX_QUOTE = 400
+MARKS: Final = {"succeeded": "✓", "pending": "?"}
 
 
 class Screen(Protocol):
@@ -40,6 +41,8 @@ class Transcript:
     citations: list[dict[str, Any]] = field(default_factory=list)
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
     delegations: list[dict[str, Any]] = field(default_factory=list)
+    interrupts: list[dict[str, Any]] = field(default_factory=list)
+    """What waits for a person: `id` and `value`."""
     failure: Failure | None = None
     _streamed: dict[str, str] = field(default_factory=dict)
     _usage: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -80,6 +83,10 @@ class Transcript:
 
     def _updates(self, data: Any, *, root: bool) -> None:
         for node, update in data.items() if isinstance(data, Mapping) else ():
+            if node == "__interrupt__":
+                known = {one["id"] for one in self.interrupts}
+                self.interrupts += [dict(one) for one in update if one["id"] not in known]
+                continue
             if not isinstance(update, Mapping):
                 continue
             messages = update.get("messages") or []
@@ -107,13 +114,16 @@ class Transcript:
     def _custom(self, data: Mapping[str, Any]) -> None:
         if data.get("type") == "tool_call" and data.get("status") != "running":
             self.tool_calls.append(dict(data))
+            name = f"{data.get('agent')}  {MARKS.get(str(data.get('status')), '✗')} {data.get('name')}({_short(data.get('arguments'))})"
+            if data.get("status") == "pending":  # it waits for a person
+                self.screen.line(clean(name), style="waits")
+                return
             done = data.get("status") == "succeeded"
             if done and data.get("name") == REPORT:
                 return  # the delegation's own end says it
             ms = "" if data.get("duration_ms") is None else f"  {data['duration_ms']} ms"
             error = data.get("error") or {}
             why = "" if done else f"  {error.get('code') or data.get('status')}: {error.get('message') or ''}"
-            name = f"{data.get('agent')}  {'✓' if done else '✗'} {data.get('name')}({_short(data.get('arguments'))})"
             self.screen.line(clean(f"{name}{ms}{why}"), style="dim" if done else "bad")
         elif data.get("type") == "delegation":
             self._delegation(data)

@@ -7,6 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import psycopg
+from psycopg.rows import dict_row
+
 from storage.invariants import violations
 from tests.acceptance.approving import (
     ANALYST,
@@ -16,6 +19,7 @@ from tests.acceptance.approving import (
     answer_of,
     calling,
     create,
+    edit,
     office,
     one,
     resume,
@@ -24,7 +28,7 @@ from tests.acceptance.approving import (
 from tests.acceptance.conftest import Serving
 from tests.mcp_servers.processes import LOOPBACK, crm
 from tests.serving import Served
-from tests.upstream.reply import fixed
+from tests.upstream.reply import Call, fixed
 from tests.upstream.server import Upstream
 
 
@@ -159,3 +163,71 @@ async def test_the_time_a_person_takes_is_not_the_turns(serving: Serving, tmp_pa
             values = await resume(server.sdk(), thread, approval["command"]["resume"])
             assert answer_of(values) == "create: done"
             assert values["messages"][-1]["response_metadata"]["stop_reason"] == "completed"
+
+
+async def test_decisions_are_in_the_audit_log_without_what_they_are_about(
+    serving: Serving, tmp_path: Path, owner_dsn: str
+) -> None:
+    calls = create("Helios", "a"), create("Orion", "b"), create("Vega", "c")
+    async with office(serving, tmp_path, calling(*calls)) as (server, _, __):
+        sdk = server.sdk(user="mia")
+        thread = str((await sdk.threads.create())["thread_id"])
+        interrupt = one(await wait(sdk, thread))
+        decisions = [APPROVE, edit({"name": "Orion Ltd"}), REJECT]
+        await resume(sdk, thread, {interrupt["id"]: {"decisions": decisions}})
+        run_id = (await sdk.runs.list(thread))[0]["run_id"]
+        with psycopg.connect(owner_dsn, row_factory=dict_row) as conn:
+            rows = conn.execute(
+                "SELECT user_id, trace_id, subject, action, details FROM audit_log WHERE kind = 'approval' ORDER BY change_id"
+            ).fetchall()
+        assert [(row["action"], row["details"]["tool_call_id"]) for row in rows] == [
+            ("approve", "a"),
+            ("edit", "b"),
+            ("reject", "c"),
+        ]
+        for row in rows:
+            assert (row["user_id"], row["subject"]) == ("mia", thread)
+            assert row["details"] == {
+                "interrupt_id": interrupt["id"],
+                "run_id": run_id,
+                "agent": ANALYST,
+                "tool": "crm__create",
+                "tool_call_id": row["details"]["tool_call_id"],
+            }
+        assert len({row["trace_id"] for row in rows}) == 1, "of the request that brought the decisions"
+
+
+async def test_the_analyst_asks_before_it_changes_another_system_not_before_it_saves_a_note(
+    serving: Serving, tmp_path: Path
+) -> None:
+    note = Call("save_organization_note", json.dumps({"text": "Helios pays late."}), "n")
+    async with office(serving, tmp_path, calling(note)) as (server, crm, upstream):
+        sdk = server.sdk()
+        thread = str((await sdk.threads.create())["thread_id"])
+        assert answer_of(await wait(sdk, thread)) == "Saved."
+        upstream.policy = calling(create("Helios"))
+        assert one(await wait(sdk, thread))["value"]["action_requests"][0]["name"] == "crm__create"
+        async with server.http() as http:
+            # an organisation that wants every change looked at says so
+            analyst = (await http.get(f"/v1/skills/{ANALYST}")).json()
+            assert analyst["definition"]["approvals"] == "outside_effects"
+            definition = {**analyst["definition"], "approvals": "side_effects"}
+            changed = await http.put(f"/v1/skills/{ANALYST}", json={"version": 0, "definition": definition})
+            assert changed.status_code == 200, changed.text
+        upstream.policy = calling(note)
+        other = str((await sdk.threads.create())["thread_id"])
+        assert one(await wait(sdk, other))["value"]["action_requests"][0]["name"] == "save_organization_note"
+        assert crm.effects == []
+
+
+async def test_a_changed_call_is_explained_in_the_conversations_language(serving: Serving, tmp_path: Path) -> None:
+    async with office(serving, tmp_path, calling(create("Гелиос"))) as (server, _, __):
+        sdk = server.sdk()
+        thread = str((await sdk.threads.create())["thread_id"])
+        asked = {"messages": [{"role": "user", "content": "Добавь клиента Гелиос, пожалуйста."}]}
+        interrupt = one(await wait(sdk, thread, input=asked))
+        assert interrupt["value"]["action_requests"][0]["description"].startswith("Бизнес-аналитик просит")
+        values = await resume(sdk, thread, {interrupt["id"]: {"decisions": [edit({"name": "Гелиос Плюс"})]}})
+        [told] = [json.loads(m["content"])["content"] for m in values["messages"] if m["type"] == "tool"]
+        assert told.startswith("Примечание: человек изменил этот вызов перед выполнением.")
+        assert "Гелиос Плюс" in told

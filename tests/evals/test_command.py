@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -68,3 +69,23 @@ def test_any_configured_model(tmp_path: Path) -> None:
     }
     assert stored["metrics"]["substituted"]["got"] == stored["metrics"]["errors"]["got"] == 0
     assert stored["metrics"]["refusal_accuracy"]["value"] < 1
+
+
+def test_a_missed_threshold_is_a_failure(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(
+            ("127.0.0.1", 0)
+        )  # bound but not listening: the model can't be reached, another answers in its place
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        done = run(
+            "--only",
+            "routing-en-a",
+            "--out",
+            str(tmp_path),
+            MODEL="openai/gpt-4o-mini",
+            OPENAI_API_KEY="sk-scripted",
+            OPENAI_BASE_URL=url,
+        )
+    assert done.returncode == 1, done.stdout
+    assert "short of the threshold: substituted" in done.stderr
+    assert json.loads((tmp_path / "report.json").read_text("utf-8"))["short"] == ["substituted"]

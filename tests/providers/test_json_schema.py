@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.errors import InvalidInput
-from providers.json_schema import MAX_BYTES, MAX_PROBLEMS, check_schema, problems
+from providers.json_schema import DRAFT, MAX_BYTES, MAX_PROBLEMS, check_schema, problems
 
 NAMES = st.text("abcdef_", min_size=1, max_size=6)
 LEAVES = st.sampled_from(
@@ -142,6 +142,16 @@ def test_no_pattern_takes_longer_than_it_may() -> None:
     with pytest.raises(InvalidInput, match="too long"):
         problems("a" * 40 + "!", schema, "s")
     assert time.perf_counter() - began < 5
+
+
+def test_a_schema_that_names_its_draft_is_bounded_like_any_other() -> None:
+    part = {"type": "string", "pattern": "^(a|a)*$"}
+    schema = {"$schema": DRAFT, "type": "object", "properties": {"part": part, "child": {"$ref": "#"}}}
+    check_schema(schema, "s")
+    with pytest.raises(InvalidInput, match="too long"):
+        problems({"child": {"part": "a" * 200 + "!"}}, schema, "s")
+    with pytest.raises(InvalidInput, match=r"s\.properties\.a\.\$schema: is served at the root only"):
+        check_schema({"properties": {"a": {"$schema": "http://json-schema.org/draft-07/schema#"}}}, "s")
 
 
 def test_references_that_multiply_come_to_an_end() -> None:

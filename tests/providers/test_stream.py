@@ -111,7 +111,19 @@ async def test_a_damaged_tool_call_is_never_let_through(providers: Providers, se
 
 
 @pytest.mark.parametrize(
-    "arguments", ['{"query": "a"', '{"query": NaN}', "[1]", "null", '{"query": "a"} extra', "{'query': 'a'}"]
+    "arguments",
+    [
+        '{"query": "a"',
+        '{"query": NaN}',
+        '{"query": 1e999}',
+        '{"query": 9223372036854775808}',
+        '{"query": ' + "[" * 100_000,
+        "[1]",
+        "null",
+        '{"query": "a"} extra',
+        "{'query': 'a'}",
+    ],
+    ids=lambda arguments: arguments[:30],
 )
 async def test_arguments_must_be_a_strict_json_object(providers: Providers, server: Upstream, arguments: str) -> None:
     server.policy = lambda body: Reply(calls=[Call("search_documents", arguments)])

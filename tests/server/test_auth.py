@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -454,6 +455,30 @@ async def test_a_new_key_is_found_after_a_minute_and_an_outage_keeps_the_known_o
     assert await keys.find("r") is not None
     assert idp.asked == 3
     await keys.aclose()
+
+
+async def test_a_token_taken_before_ends_with_its_key_and_with_its_time(
+    tmp_path: Path, provider: tuple[IdentityProvider, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idp, url = provider
+    idp.keys = [public_jwk(RSA_KEY, "r"), public_jwk(EC_KEY, "e")]
+    auth = Authenticator(settings(tmp_path, jwks_url=url))
+    of_rsa = jwt.encode(claims(exp=int(time.time()) + 100_000), RSA_KEY, "RS256", {"kid": "r"})
+    of_ec = jwt.encode(claims(), EC_KEY, "ES256", {"kid": "e"})
+    for token in (of_rsa, of_ec, of_rsa, of_ec):
+        assert (await auth.verify(token)).user_id == "ann"
+    tomorrow = SimpleNamespace(time=lambda: time.time() + 90_000, monotonic=lambda: time.monotonic() + 90_000)
+    monkeypatch.setattr("server.auth.time", tomorrow)
+    with pytest.raises(Unauthenticated) as ended:
+        await auth.verify(of_ec)
+    assert ended.value.details["reason"] == "expired"
+    idp.keys = [public_jwk(EC_KEY, "e")]
+    assert (await auth.verify(of_rsa)).user_id == "ann"
+    monkeypatch.setattr("server.jwks.time", tomorrow)
+    with pytest.raises(Unauthenticated) as gone:
+        await auth.verify(of_rsa)
+    assert gone.value.details["reason"] == "unknown_key"
+    await auth.aclose()
 
 
 async def test_with_a_key_set_only_the_generated_secret_is_not_trusted(tmp_path: Path) -> None:

@@ -35,18 +35,26 @@ class Done:
     err: str
 
 
-async def call(*arguments: str, **environ: str) -> Done:
+async def call(*arguments: str, typed: str | None = None, **environ: str) -> Done:
+    """Run it. With `typed` there is a person at a terminal, who has typed that."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CONSILIUM_", "LANG", "LC_"))}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "server.cli", *arguments),
-        cwd=ROOT,
-        env={**kept, **environ},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
+    person, terminal = os.openpty()
+    try:
+        if typed is not None:
+            os.write(person, typed.encode())
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "server.cli", *arguments),
+            cwd=ROOT,
+            env={**kept, **environ},
+            stdin=asyncio.subprocess.DEVNULL if typed is None else terminal,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+    finally:
+        os.close(person)
+        os.close(terminal)
     assert process.returncode is not None
     return Done(process.returncode, out.decode(), err.decode())
 
@@ -183,6 +191,6 @@ async def test_a_port_in_use_is_said_with_the_variable_to_change(server: Served,
 
 async def test_help_lists_every_command() -> None:
     done = await call("--help")
-    for command in ("serve", "ask", "documents", "token", "migrate", "graph"):
+    for command in ("serve", "ask", "decide", "documents", "token", "migrate", "graph"):
         assert f"  {command} " in done.out
         assert (await call(command, "--help")).code == 0

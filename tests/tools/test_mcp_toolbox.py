@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -260,7 +261,8 @@ async def test_names_schemas_and_numbers_are_kept_in_bounds(bench: Bench) -> Non
     assert all(len(name) <= 64 and name.startswith("odd__") and name.replace("-", "_").isidentifier() for name in names)
     assert {"odd__good", "odd__a_b"} <= set(names)
     problems = {tool.name: tool.problem for tool in odd.listing.tools if tool.problem}
-    assert set(problems) == {"outside", "wrong", "huge", "wordy"}
+    assert set(problems) == {"outside", "beside", "nowhere", "circle", "wrong", "huge", "wordy"}
+    assert "'#/$defs/a' isn't in the schema" in problems["nowhere"]
     async with office("streamable_http", "--tools", "500") as program:
         many = await bench.add(box, program.url, "many")
         few = await bench.add(box, program.url, "few", only=("stock", "nowhere", "tool_499"))
@@ -294,10 +296,36 @@ async def test_a_list_that_is_old_is_renewed_without_waiting(bench: Bench) -> No
         )
 
 
-async def test_sessions_that_nobody_uses_are_closed(bench: Bench) -> None:
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_a_session_that_nobody_uses_is_closed_without_anybody_asking(bench: Bench) -> None:
+    server = McpServer(
+        server_id=new_id(), organization_id=bench.organization, scope="operator", name="files", transport="stdio",
+        command=(sys.executable, str(OFFICE), "stdio"), identity="organization", idle_seconds=0.5,
+    )  # fmt: skip
+    box = bench.box(McpLimits(connect_seconds=60, call_seconds=30), (), OperatorServer(server, None))
+    await box.usable(bench.organization, SKILL)
+    process = int((await told(bench, box, "files__whoami", "ann"))["process"])
+    async with asyncio.timeout(60):
+        while alive(process):
+            await asyncio.sleep(0.05)
+    assert box._sessions._open == {}
+    assert (await told(bench, box, "files__whoami", "ann"))["process"] != process
+
+
+async def test_there_is_an_end_to_open_sessions(bench: Bench) -> None:
     box = bench.box(McpLimits(connect_seconds=5, call_seconds=3, max_sessions=2))
     async with office() as program:
         await bench.add(box, program.url)
-        for user in ("ann", "ben", "cem"):
-            await told(bench, box, "office__whoami", user)
+        seen = {user: (await told(bench, box, "office__whoami", user))["session"] for user in ("ann", "ben", "cem")}
+        for user in ("ben", "cem", "ben"):
+            assert (await told(bench, box, "office__whoami", user))["session"] == seen[user], (
+                "it is not in anybody's way"
+            )
         assert len(box._sessions._open) == 2

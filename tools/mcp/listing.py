@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
-
+from domain.errors import InvalidInput
 from domain.mcp import McpReason, McpServer, McpToolDefinition, digest
 from domain.text import clean, clean_json
+from providers.json_schema import check_schema
 from tools.mcp.failures import Failed, garbled, timed_out
 from tools.mcp.names import exposed_names
 from tools.mcp.session import Session
@@ -57,7 +57,7 @@ async def list_tools(session: Session, limits: McpLimits) -> Listed:
         if page.nextCursor == cursor:
             raise Failed(garbled("the same page again"))
         cursor = page.nextCursor
-    return select(session.server, found, limits)
+    return await asyncio.to_thread(select, session.server, found, limits)  # judging many large schemas takes seconds
 
 
 def _page(cursor: str | None) -> Any:
@@ -123,21 +123,10 @@ def _problem(schema: dict[str, Any], description: str, limits: McpLimits) -> str
             return f"Its schema has {size} characters; at most {limits.max_schema_chars} are taken."
         if schema["type"] != "object":
             return "Its schema is not of the type object."
-        if _refers_outside(schema):
-            return "Its schema refers to another document."
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as wrong:
-        return f"Its schema is none: {wrong.message[:200]}"
+        # an older draft is named by many and written by few: what matters is whether arguments can be checked against it
+        check_schema({key: value for key, value in schema.items() if key != "$schema"}, "schema")
+    except InvalidInput as wrong:
+        return f"Its schema can't be used: {wrong.message[:300]}"
     except RecursionError:
         return "Its schema is nested too deeply."
     return None
-
-
-def _refers_outside(value: Any) -> bool:
-    """Whether a `$ref` leaves the schema: nothing is fetched on a server's word."""
-    if isinstance(value, dict):
-        reference = value.get("$ref", value.get("$dynamicRef"))
-        if isinstance(reference, str) and not reference.startswith("#"):
-            return True
-        return any(_refers_outside(item) for item in value.values())
-    return isinstance(value, list) and any(_refers_outside(item) for item in value)

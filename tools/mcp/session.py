@@ -78,7 +78,7 @@ class Session:
 
     @property
     def busy(self) -> bool:
-        return bool(self._pending)
+        return bool(self._pending) or not self.opened.done()
 
     async def initialized(self) -> types.InitializeResult:
         """What the server said of itself. Raises Failed."""
@@ -143,6 +143,7 @@ class Session:
             except Exception as refused:  # noqa: BLE001 - whatever it is, it is the server's state
                 self._break(self._of_error(refused) or of_exception(refused))
                 return
+            self.used_at = time.monotonic()
             if not self.opened.done():
                 self.opened.set_result(opened)
             while (asked := await self._requests.get()) is not None:

@@ -46,6 +46,7 @@ class Sessions:
         self._changed = changed
         self._open: dict[Key, Session] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
     def addresses(self, server: McpServer) -> Addresses:
         """Where this server may be. What an organisation calls its premises must be in a network that the operator allowed."""
@@ -55,11 +56,12 @@ class Sessions:
 
     def get(self, server: McpServer, user: UserId | None) -> Session:
         """A session on behalf of this user, or for None of the organisation: the open one, or one that is being opened."""
-        self._sweep()
         key = _key(server, user)
         session = self._open.get(key)
         if session is None or session.closed:
+            self._sweep(room=1)
             session = self._open[key] = self._make(server, user)
+            self._sweep_later()
         session.used_at = time.monotonic()
         return session
 
@@ -79,6 +81,8 @@ class Sessions:
             self._close(key)
 
     async def aclose(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         for key in list(self._open):
             self._close(key)
         await asyncio.gather(*self._closing, return_exceptions=True)
@@ -99,15 +103,28 @@ class Sessions:
             lambda: self._changed(server),
         )
 
-    def _sweep(self) -> None:
-        """Close what has been idle for long, and the longest unused where there are too many."""
+    def _sweep_later(self) -> None:
+        """Look again once a session may have been idle for long: nobody else may come for one."""
+        if self._timer is None and self._open:
+            seconds = min(self._idle_seconds(session) for session in self._open.values())
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        self._sweep(room=0)
+        self._sweep_later()
+
+    def _idle_seconds(self, session: Session) -> float:
+        return session.server.idle_seconds or self._limits.idle_seconds
+
+    def _sweep(self, room: int) -> None:
+        """Close what has been idle for long, and the longest unused where there is no room for so many more."""
         now = time.monotonic()
         idle = sorted((s.used_at, key) for key, s in self._open.items() if s.closed or not s.busy)
-        too_many = len(self._open) - self._limits.max_sessions + 1
+        too_many = len(self._open) - self._limits.max_sessions + room
         for n, (used_at, key) in enumerate(idle):
             session = self._open[key]
-            idle_seconds = session.server.idle_seconds or self._limits.idle_seconds
-            if n < too_many or now - used_at > idle_seconds or session.closed:
+            if n < too_many or now - used_at >= self._idle_seconds(session) or session.closed:
                 self._close(key)
 
     def _close(self, key: Key) -> None:

@@ -48,6 +48,10 @@ class McpTool:
         return self.definition.side_effect
 
     @property
+    def outside(self) -> bool:
+        return True
+
+    @property
     def idempotent(self) -> bool:
         return self.definition.idempotent
 
