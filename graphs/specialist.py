@@ -14,7 +14,7 @@ from nodes import approval, context, finish, model, provider_router, structure, 
 from nodes.agent import Agent
 from nodes.prompt import pending_calls
 from nodes.runtime import RunContext, Services
-from nodes.state import ChildInput, Input, Output, State
+from nodes.state import ChildInput, Input, Output, State, View
 
 
 async def after_tools(state: State, runtime: Runtime[RunContext]) -> Literal["provider_router", "finish"]:
@@ -54,10 +54,10 @@ def build(
         input_schema=ChildInput if child else Input,
         output_schema=State if child else Output,
     )
-    graph.add_node("context", context.make(services, agent))
+    graph.add_node("context", context.make(services, agent), input_schema=View)
     graph.add_node("provider_router", provider_router.make(services, agent))
     graph.add_node("summarise", summary.make(services, agent))
-    graph.add_node("model", model.make(services, agent))
+    graph.add_node("model", model.make(services, agent), input_schema=View)
     graph.add_node("approval", approval.make(services, agent))
     graph.add_node("tools", tools.make(services, agent))
     graph.add_node("structure", structure.make(services, agent))

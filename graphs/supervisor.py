@@ -33,7 +33,7 @@ from nodes.delegate import ORGANIZATION_SPECIALIST
 from nodes.places import Places
 from nodes.prompt import pending_calls
 from nodes.runtime import RunContext, Services
-from nodes.state import Input, Output, State
+from nodes.state import Input, Output, State, View
 from tools.delegation import SWITCH
 
 
@@ -83,10 +83,10 @@ def build(
         return "approval" if await waits(state, runtime) else "tools"
 
     graph = StateGraph(State, context_schema=RunContext, input_schema=Input, output_schema=Output)
-    graph.add_node("context", context.make(services, main))
+    graph.add_node("context", context.make(services, main), input_schema=View)
     graph.add_node("provider_router", provider_router.make(services, main))
     graph.add_node("summarise", summary.make(services, main))
-    graph.add_node("model", model.make(services, main))
+    graph.add_node("model", model.make(services, main), input_schema=View)
     graph.add_node("approval", approval.make(services, main))
     graph.add_node("tools", tools.make(services, main))
     graph.add_node("delegate", delegate.make(services, names), destinations=(*nodes, "provider_router"))

@@ -6,7 +6,7 @@ langchain-core messages, so that strict deserialisation has nothing else to revi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from langchain_core.messages import AIMessage, AnyMessage
@@ -168,3 +168,25 @@ class State(TypedDict):
     summary: Summary | None
     local_only: bool
     """Whether the conversation holds what must not leave the premises. Never taken back: its messages keep what was read."""
+
+
+class View(Mapping[str, Any]):
+    """The state for nodes that give no message again which they got. It is no dict: of one LangGraph looks at each message before a
+    node runs, so as not to stream it once more, and in a long conversation that costs more than the node."""
+
+    __annotations__ = State.__annotations__
+
+    def __init__(self, **values: Any) -> None:
+        self._values = values
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return repr(self._values)

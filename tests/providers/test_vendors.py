@@ -79,6 +79,32 @@ async def test_reasoning_goes_back_where_the_vendor_wants_it(
     assert server.requests[1]["messages"][1]["reasoning_content"] == "I look."
 
 
+async def test_an_earlier_answer_goes_out_as_it_was_said(vendors: Providers, server: Upstream) -> None:
+    called = AIMessage("", tool_calls=[{"name": "search", "args": {}, "id": "c1"}])
+    said = [
+        HumanMessage("one"),
+        AIMessage("first"),
+        HumanMessage("two"),
+        called,
+        ToolMessage("found", tool_call_id="c1"),
+        AIMessage("named", name="main"),
+        HumanMessage("three"),
+    ]
+    await ask(vendors, "openai", *said)
+    sent = server.requests[-1]["messages"]
+    assert [(one["role"], one["content"]) for one in sent] == [
+        ("user", "one"),
+        ("assistant", "first"),
+        ("user", "two"),
+        ("assistant", None),
+        ("tool", "found"),
+        ("assistant", "named"),
+        ("user", "three"),
+    ]
+    assert sent[3]["tool_calls"][0]["id"] == "c1"
+    assert [one.content for one in said if isinstance(one, AIMessage)] == ["first", "", "named"]
+
+
 async def test_claudes_thinking_is_reasoning_content(vendors: Providers, server: Upstream) -> None:
     server.policy = fixed("Three.", reasoning=["I ", "count."])
     answer = await ask(vendors, "anthropic", effort="low")
