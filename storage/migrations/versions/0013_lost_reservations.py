@@ -2,7 +2,7 @@
 
 from storage.migrations import run_file
 
-revision = "0014"
+revision = "0013"
 down_revision = "0012"
 
 

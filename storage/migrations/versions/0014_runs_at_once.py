@@ -2,8 +2,8 @@
 
 from storage.migrations import run_file
 
-revision = "0015"
-down_revision = "0014"
+revision = "0014"
+down_revision = "0013"
 
 
 def upgrade() -> None:
