@@ -20,7 +20,8 @@ from console.theme import box, page_head, text
 
 MAIN: Final = "main"
 _NAME: Final = re.compile("[a-z][a-z0-9_]{1,62}")
-_EMPTY: Final[Mapping[str, Any]] = {"tools": ["search_documents"]}
+_EMPTY: Final[Mapping[str, Any]] = {"tools": ["search_documents"], "approvals": "outside_effects"}
+"""A new skill asks before it changes another system: the servers that are connected later may well do that."""
 
 
 class SkillPage:
