@@ -77,7 +77,10 @@ class McpServer(BaseModel):
         """What the server has said, without what it alone is told: the values of its headers and of its address's query, and variables
         that are secrets."""
         told = [*self.headers.values(), *(value for _, value in parse_qsl(urlsplit(self.url or "").query))]
-        secrets = {part for value in told for part in (value, *value.split()) if len(part) >= MIN_SECRET}
+        told += [
+            value.rpartition(" ")[2] for name, value in self.headers.items() if name.lower().endswith("authorization")
+        ]
+        secrets = {value for value in told if len(value) >= MIN_SECRET}
         secrets |= {value for name, value in self.env.items() if _SECRET.search(name) and len(value) >= MIN_SECRET}
         for secret in sorted(secrets, key=len, reverse=True):
             text = text.replace(secret, HIDDEN)

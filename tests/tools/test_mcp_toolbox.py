@@ -92,7 +92,7 @@ async def told(bench: Bench, box: McpToolbox, name: str, user: str) -> dict[str,
 async def test_the_caller_is_told_in_headers_and_has_a_session_of_its_own(bench: Bench, transport: str) -> None:
     box = bench.box()
     async with office(transport) as program:
-        added = await bench.add(box, program.url, transport=transport, headers={"X-Extra": "from the registry"})
+        added = await bench.add(box, program.url, transport=transport, headers={"X-Extra": "ours"})
         assert (added.state, added.reason) == ("ready", None)
         ann, anya = await asyncio.gather(
             told(bench, box, "office__whoami", "ann"), told(bench, box, "office__whoami", "Аня/${PATH}")
@@ -101,7 +101,7 @@ async def test_the_caller_is_told_in_headers_and_has_a_session_of_its_own(bench:
     assert ann["told"] == {
         "x-consilium-organization": bench.organization,
         "x-consilium-user": "ann",
-        "x-extra": "from the registry",
+        "x-extra": "ours",
     }
     assert anya["told"]["x-consilium-user"] == "%D0%90%D0%BD%D1%8F%2F%24%7BPATH%7D"
     assert ann["session"] != anya["session"]
