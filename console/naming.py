@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Final
 
 from console.texts import TEXTS, Words
@@ -40,13 +39,13 @@ def tool_about(name: str, t: Words, otherwise: str) -> str:
 
 def field_label(tool: str, argument: str, t: Words, title: str | None = None) -> str:
     """What an argument of a tool is called: in our words, by its schema's title, or by its name."""
-    key = next((key for key in _keys("field", tool, argument) if key in TEXTS), None)
+    key = next((key for words in _words_of(tool) if (key := f"field.{words}.{argument}") in TEXTS), None)
     return t(key) if key is not None else title or argument.replace("_", " ")
 
 
 def option_label(tool: str, value: object, t: Words) -> str:
     """What a value to be chosen for an argument is called."""
-    key = next((key for key in _keys("option", tool, str(value)) if key in TEXTS), None)
+    key = next((key for words in _words_of(tool) if (key := f"option.{words}.{value}") in TEXTS), None)
     return t(key) if key is not None else str(value)
 
 
@@ -60,10 +59,10 @@ def missing(reason: str, t: Words) -> str:
     return t("missing.variables", names=between.join(names)) if names else reason
 
 
-def _keys(kind: str, tool: str, name: str) -> Iterator[str]:
-    if (family := _family(tool)) is not None:
-        yield f"{kind}.{_parts(tool)[1]}.{name}"
-        yield f"{kind}.{family}.{name}"
+def _words_of(tool: str) -> tuple[str, ...]:
+    """Whose words its arguments go by, its own first; none where we know nothing of it."""
+    family = _family(tool)
+    return () if family is None else (_parts(tool)[1], family)
 
 
 def _family(tool: str) -> str | None:

@@ -60,7 +60,11 @@ _PROBLEMS: Final = _rules(
     (r"does not match '\^\\\\d\{4\}|does not match '\^\\d\{4\}", "date"),
     (r"is not one of \[(?P<names>.*?)\]|^must be one of (?P<names2>.*?)$", "one_of"),
     (r"^Input should be (?P<names>'.*)$", "one_of"),
-    (r"^Extra inputs are not permitted|^Additional properties are not allowed \((?P<names>.*?) w", "extra"),
+    (r"^(?P<names>'[^']*') is not allowed here", "extra"),
+    (
+        r"^Extra inputs are not permitted|^Additional properties are not allowed \((?P<names>.*?) w",
+        "extra",
+    ),
     (r"^there is no (?:tool|MCP server|agent) (?P<names>.*?)(?:; there are|$)", "unknown"),
     (r"^must be an address with http|needs a `url`", "url"),
     (r"^must not hold a password", "url_password"),
