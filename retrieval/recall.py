@@ -11,8 +11,8 @@ from domain.knowledge import Passage
 from domain.notes import Note
 from retrieval.search import LexicalRetriever, candidates, terms_of
 from storage.database import Database
-from storage.documents import best_chunks, passages_of
 from storage.notes import best_notes, notes_of
+from storage.passages import best_chunks, passages_of
 
 AHEAD_SECONDS = 1.0
 """So long is what was found ahead as good as new."""

@@ -14,10 +14,8 @@ from domain.errors import Conflict, NotFound
 from domain.identity import Identity
 from domain.ids import DocumentId, OrganizationId, is_uuid, new_id
 from domain.knowledge import Document, DocumentStatus, IndexedChunk, ParsedDocument, Passage, Span
-from domain.lexical import dimension
-from storage.columns import Integers, Texts
-from storage.connection import Statement
 from storage.database import Connection, Database, Row
+from storage.passages import best_chunks, passages_of
 from storage.queries import load
 
 SQL = load("documents")
@@ -372,24 +370,6 @@ def _upload(identity: Identity, filename: str, media_type: str, data: bytes) -> 
         "content": data,
         "created_by": identity.user_id,
     }
-
-
-def best_chunks(
-    organization_id: OrganizationId, terms: Sequence[str], k: int, document_ids: Sequence[DocumentId] | None
-) -> Statement:
-    """Finds the best chunks by distinct terms of the analyser that indexed them."""
-    return SQL["search"], {
-        "organization_id": organization_id,
-        "terms": Texts(terms),
-        "dimensions": Integers(map(dimension, terms)),
-        "document_ids": None if document_ids is None else list(document_ids),
-        "k": k,
-    }
-
-
-def passages_of(rows: Sequence[Row]) -> list[Passage]:
-    """What `best_chunks` found."""
-    return [Passage.model_validate(row) for row in rows]
 
 
 async def _one(conn: Connection, query: str, params: dict[str, Any]) -> Row | None:
