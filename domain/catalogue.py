@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -141,7 +143,11 @@ class Catalogue(BaseModel):
         return {spec.name: spec.max_concurrency for spec in self.providers if spec.max_concurrency is not None}
 
     def provider(self, name: str) -> ProviderSpec | None:
-        return next((spec for spec in self.providers if spec.name == name), None)
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, ProviderSpec]:
+        return {spec.name: spec for spec in self.providers}
 
 
 def load_catalogue(path: Path) -> Catalogue:

@@ -74,6 +74,10 @@ class Breakers:
         state = self._known.get(provider, _NEW).state
         return BreakerView(state.status, state.failures, state.retry_at)
 
+    def tripped(self) -> dict[str, BreakerView]:
+        """Those that aren't closed, by provider."""
+        return {name: self.view(name) for name, known in self._known.items() if known.state.status != "closed"}
+
     def next_retry(self, providers: Iterable[str]) -> float | None:
         """Seconds until the first of them may be tried; None where one may be now."""
         waits = [self._wait(provider) for provider in providers]

@@ -86,11 +86,12 @@ def _wanted(
             raise _unknown(found, catalogue, snapshot)
         elif reason != "default":
             eliminations.append(found)
+    named = {provider for provider, _ in wanted}
     for spec in catalogue.providers:
         state = snapshot.providers.get(spec.name)
         default = _default_model(state, request.kind)
         if state is None or default is None:
-            if not any(provider == spec.name for provider, _ in wanted):
+            if spec.name not in named:
                 eliminations.append(_without_default(spec, state, request.kind))
             continue
         key = (spec.name, spec.model(default).name)
@@ -113,13 +114,16 @@ def _without_default(spec: ProviderSpec, state: ProviderState | None, kind: Kind
     return Elimination(spec.name, None, "unusable", "it is not configured")
 
 
+_DEFAULTS = [(field.name, field.default) for field in fields(RouteRequest)]
+
+
 def _asked(request: RouteRequest) -> dict[str, Any]:
     """The parts of the request that are not at their defaults, for the record."""
     shown: dict[str, Any] = {}
-    for spec in fields(request):
-        value = getattr(request, spec.name)
-        if value != spec.default:
-            shown[spec.name] = _plain_choice(value) if isinstance(value, Choice) else value
+    for name, default in _DEFAULTS:
+        value = getattr(request, name)
+        if value != default:
+            shown[name] = _plain_choice(value) if isinstance(value, Choice) else value
     return shown
 
 
@@ -198,7 +202,6 @@ def _obstacle(
     request: RouteRequest, spec: ProviderSpec, model: str, snapshot: Snapshot, reason: Reason, stays: bool
 ) -> Elimination | None:
     state = snapshot.providers.get(spec.name)
-    able: Capabilities = spec.model(model).capabilities
 
     def out(code: Obstacle, why: str) -> Elimination:
         return Elimination(spec.name, model, code, why)
@@ -214,6 +217,7 @@ def _obstacle(
             return out("leaves_premises", "the conversation holds a document that must not leave the premises")
         if stays:
             return out("leaves_premises", "the request chose a local model, so no cloud model stands in for it")
+    able: Capabilities = spec.model(model).capabilities
     if request.kind == "embed":
         # what the catalogue doesn't list may make them: who asks for it by name will know
         may = (

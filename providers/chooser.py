@@ -36,12 +36,13 @@ class Chooser:
 
     def snapshot(self) -> Snapshot:
         """The providers as configured, their breakers, the latencies measured here."""
-        known = dict(self._providers.snapshot().providers)
-        for name, state in known.items():
-            view = self._breakers.view(name)
-            if view.status != "closed":
-                known[name] = dataclasses.replace(state, breaker=view.status, retry_at=view.retry_at)
-        return Snapshot(known, self._latencies.view())
+        known = self._providers.snapshot().providers
+        tripped = {
+            name: dataclasses.replace(known[name], breaker=view.status, retry_at=view.retry_at)
+            for name, view in self._breakers.tripped().items()
+            if name in known
+        }
+        return Snapshot({**known, **tripped} if tripped else known, self._latencies.view())
 
     async def route(
         self,

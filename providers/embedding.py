@@ -91,7 +91,7 @@ class EmbeddingEndpoint:
         limits = self.timeouts
         timeout = aiohttp.ClientTimeout(sock_connect=limits.connect, sock_read=limits.first_token)
         url = self.base_url.rstrip("/") + path
-        async with self.http.post(url, meter, data=orjson.dumps(body), headers=headers, timeout=timeout) as response:
+        async with self.http.post(url, meter, orjson.dumps(body), headers=headers, timeout=timeout) as response:
             if refuses(response.status):
                 meter.refused()
             if response.status >= 400:

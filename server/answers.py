@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -11,6 +10,7 @@ from fastapi import Request, Response
 
 from domain.errors import ConsiliumError, QuotaExceeded
 from domain.trace import current_trace_id
+from server.connected import while_connected
 from server.errors import FAULT, error_response
 from server.one_shot import RunFailed
 
@@ -19,19 +19,9 @@ T = TypeVar("T")
 
 async def unless_gone(request: Request, work: Awaitable[T]) -> T | None:
     """The work's result; None, and the work cancelled, where the client went away first."""
-
-    async def gone() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone())
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return await working if working.done() else None
-    finally:
-        leaving.cancel()
-        working.cancel()
-        await asyncio.gather(leaving, working, return_exceptions=True)
+    with while_connected(request.receive):
+        return await work
+    return None
 
 
 def failed_answer(failed: RunFailed) -> Response:

@@ -70,8 +70,8 @@ def create_app(settings: Settings) -> FastAPI:
     errors.install(app)
     # the busiest first: routes are matched one after the other
     for module in (
-        runs,
         completions,
+        runs,
         health,
         assistants,
         threads,

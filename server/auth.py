@@ -58,11 +58,12 @@ def token_of(headers: Headers) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    """A token whose signature was right, by a key of the JWKS, or by our secret (both None). Its claims are checked each time."""
+    """A token whose signature was right, by a key of the JWKS, or by our secret (both None). Its times are checked each time."""
 
     kid: str | None
     key: VerificationKey | None
     claims: Mapping[str, Any]
+    identity: Identity
 
 
 class Authenticator:
@@ -89,12 +90,13 @@ class Authenticator:
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         known = self._verified.get(digest)
         if known is not None and await self._is_held(known):
-            return self._identity(known.claims)
+            self._check_times(known.claims)
+            return known.identity
         verified = await self._verify(token)
         self._verified[digest] = verified
         if len(self._verified) > REMEMBERED_TOKENS:
             self._verified.popitem(last=False)
-        return self._identity(verified.claims)
+        return verified.identity
 
     async def _is_held(self, known: _Verified) -> bool:
         """Whether the key is still ours: a JWKS may have taken it back."""
@@ -114,7 +116,9 @@ class Authenticator:
             _malformed()
         signature = _decode(parts[2])
         key = await self._check_signature(header, f"{parts[0]}.{parts[1]}".encode(), signature)
-        return _Verified(header["kid"] if key else None, key, _object(_decode(parts[1])))
+        claims = _object(_decode(parts[1]))
+        self._check_times(claims)
+        return _Verified(header["kid"] if key else None, key, claims, self._identity(claims))
 
     async def _check_signature(
         self, header: Mapping[str, Any], signed: bytes, signature: bytes
@@ -142,8 +146,9 @@ class Authenticator:
             _refuse("signature", "The token's signature is wrong.")
         return key
 
-    def _identity(self, claims: Mapping[str, Any]) -> Identity:
-        """The caller. Only called once the signature is right, so what is wrong may be told to the last."""
+    # Claims are only looked at once the signature is right, so what is wrong may be told to the last.
+
+    def _check_times(self, claims: Mapping[str, Any]) -> None:
         now = time.time()
         issued, expires = _timestamp(claims, "iat"), _timestamp(claims, "exp")
         if expires <= issued:
@@ -154,6 +159,9 @@ class Authenticator:
             _claim("nbf", "is in the future")
         if expires <= now - self._leeway:
             _refuse("expired", "The token has expired.")
+
+    def _identity(self, claims: Mapping[str, Any]) -> Identity:
+        """The caller."""
         if claims.get("iss") != self._issuer:
             _claim("iss", "is missing or another issuer")
         audience = claims.get("aud")

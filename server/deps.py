@@ -71,23 +71,29 @@ class AppState:
     engine: Engine
 
 
-async def _state(request: Request) -> AppState:
+def state_of(request: Request) -> AppState:
+    """The state of the process that serves the request."""
     state: AppState = request.app.state.consilium
     return state
+
+
+async def _state(request: Request) -> AppState:
+    return state_of(request)
 
 
 StateDep = Annotated[AppState, Depends(_state)]
 
 
-async def _caller(request: Request, state: StateDep) -> Identity:
-    """The verified token's identity; nothing reaches the database before."""
+async def caller_of(request: Request) -> Identity:
+    """The verified token's identity; nothing reaches the database before. Raises Unauthenticated."""
+    state = state_of(request)
     identity: Identity = request.scope.get(IDENTITY_KEY) or await state.authenticator.identify(request.headers)
     structlog.contextvars.bind_contextvars(organization_id=identity.organization_id)
     await state.organizations.ensure(identity.organization_id, identity.organization_name)
     return identity
 
 
-CallerDep = Annotated[Identity, Depends(_caller)]
+CallerDep = Annotated[Identity, Depends(caller_of)]
 
 
 def require(role: Role) -> Callable[..., Any]:

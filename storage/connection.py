@@ -66,6 +66,8 @@ class BatchingConnection(AsyncConnection[DictRow]):
         super().__init__(*args, **kwargs)
         self._names: dict[tuple[bytes, tuple[int, ...]], bytes] = {}
         self._numbers = itertools.count()
+        self._conversion = Transformer(self)
+        """Of all batches: a new one would look for the way of every type anew."""
 
     async def batch(self, statements: Sequence[Statement]) -> list[list[DictRow]]:
         """The rows of each statement; all are committed, or none. Must be called outside of a transaction.
@@ -80,7 +82,7 @@ class BatchingConnection(AsyncConnection[DictRow]):
     def _batch_gen(self, statements: Sequence[Statement]) -> PQGen[list[list[DictRow]]]:
         queries: list[PostgresQuery] = []
         for sql, params in statements:
-            query = PostgresQuery(Transformer(self))
+            query = PostgresQuery(self._conversion)
             query.convert(sql.encode(), params)
             queries.append(query)
         pgconn = self.pgconn
@@ -118,7 +120,7 @@ class BatchingConnection(AsyncConnection[DictRow]):
         pgconn.exit_pipeline_mode()
         if failed is not None:
             raise error_from_result(failed, encoding=pgconn._encoding)
-        return [_rows(query._tx, result) for query, result in zip(queries, results, strict=True)]
+        return [_rows(self._conversion, result) for result in results]
 
     def _deallocate(self, name: bytes | None) -> PQGen[None]:
         """None is all statements of the connection, those of batches too: psycopg has them dropped after a rollback."""

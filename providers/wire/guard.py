@@ -14,15 +14,13 @@ from domain.catalogue import Timeouts
 from domain.errors import ProviderProtocolError, ProviderUnavailable
 from providers.wire.dialect import Dialect
 from providers.wire.framing import Frames, FrameTooLong
+from providers.wire.reading import Reader
 
 WINDOW = 0.025
 GRACE_SECONDS = 0.5
 """How long a finished upstream may take to end its response, so that the connection can be used again."""
 LATE = 0.1
 """Seconds after a deadline from which on this process is busy rather than the provider silent: what came meanwhile is read first."""
-AHEAD = 1024 * 1024
-EARLY = 4
-"""Pieces of the source that are looked at one by one: the role, then the first token."""
 T = TypeVar("T")
 H = TypeVar("H")
 
@@ -56,7 +54,7 @@ async def headed(response: Awaitable[H], provider: str, timeouts: Timeouts) -> H
 
 
 async def guarded(
-    source: AsyncIterator[bytes],
+    reader: Reader,
     frames: Frames,
     dialect: Dialect[T],
     timeouts: Timeouts,
@@ -67,14 +65,13 @@ async def guarded(
     """The answer, piece by piece; whole and valid if the iteration ends without an error.
 
     `asked` is when the request was sent, on the loop's clock; None is now. Raises ProviderUnavailable (`stalled`, `timeout`),
-    ProviderProtocolError, and what `source` raises.
+    ProviderProtocolError, and what `reader` raises, which is left at the end.
     """
     clock = asyncio.get_running_loop().time
     asked = clock() if asked is None else asked
     total_end, stall_end = asked + timeouts.total, asked + timeouts.first_token
     limit, flushed = timeouts.first_token, float("-inf")
     begun = False
-    reader = _Reader(source)
     try:
         while not dialect.closed:
             flush_at = flushed + window if dialect.held else float("inf")
@@ -98,6 +95,10 @@ async def guarded(
             moved = False
             for frame in _framed(frames, data, dialect.provider):
                 moved = dialect.take(frame) or moved
+                if moved and not begun and dialect.held:
+                    begun, flushed = True, now  # what came with it can wait
+                    for piece in dialect.flush():
+                        yield piece
             if moved:
                 begun = True
                 limit = timeouts.between_tokens
@@ -114,9 +115,16 @@ async def guarded(
         dialect.end()
         for piece in dialect.flush():
             yield piece
-        await reader.drain(GRACE_SECONDS)
+        await _drain(reader)
     finally:
         await reader.stop()
+
+
+async def _drain(reader: Reader) -> None:
+    """Read on to the end of the response, for a moment."""
+    deadline = asyncio.get_running_loop().time() + GRACE_SECONDS
+    while not reader.ended and await reader.read(deadline) is not None:
+        pass
 
 
 def _framed(frames: Frames, data: bytes, provider: str) -> list[bytes]:
@@ -124,69 +132,3 @@ def _framed(frames: Frames, data: bytes, provider: str) -> list[bytes]:
         return frames.feed(data)
     except FrameTooLong:
         raise ProviderProtocolError(provider, "sent more than an answer can be", reason="too_long") from None
-
-
-class _Reader:
-    """Reads a source in a task of its own, so that a deadline doesn't break off the read under way, and what comes in a burst is
-    one piece. It is never more than AHEAD bytes ahead of who takes them."""
-
-    def __init__(self, source: AsyncIterator[bytes]) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._failure: Exception | None = None
-        self._news = asyncio.Event()
-        self._room = asyncio.Event()
-        self._done = False
-        self._task = asyncio.create_task(self._pump(source))
-
-    @property
-    def ended(self) -> bool:
-        """Whether everything was taken."""
-        return self._done and not self._pieces
-
-    async def read(self, deadline: float) -> bytes | None:
-        """What has come, b"" at the end; None where nothing came before the deadline. Raises what the source raised."""
-        if not self._pieces and not self._done:
-            self._news.clear()
-            try:
-                async with asyncio.timeout_at(None if deadline == float("inf") else deadline):
-                    await self._news.wait()
-            except TimeoutError:
-                return None
-        if not self._pieces and self._failure is not None:
-            raise self._failure
-        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
-        self._size = 0
-        self._room.set()
-        return data
-
-    async def _pump(self, source: AsyncIterator[bytes]) -> None:
-        early = EARLY
-        try:
-            async for piece in source:
-                self._pieces.append(piece)
-                self._size += len(piece)
-                self._news.set()
-                if early:
-                    early -= 1
-                    await asyncio.sleep(0)  # the first token doesn't wait until the burst it came in is read
-                if self._size > AHEAD:
-                    self._room.clear()
-                    await self._room.wait()
-        except Exception as failure:  # noqa: BLE001 - raised to who reads, once all before it is taken
-            self._failure = failure
-        finally:
-            self._done = True
-            self._news.set()
-
-    async def drain(self, seconds: float) -> None:
-        """Read on to the end of the response, for a moment."""
-        deadline = asyncio.get_running_loop().time() + seconds
-        while not self.ended and await self.read(deadline) is not None:
-            pass
-
-    async def stop(self) -> None:
-        """Leave the source, also in the middle."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)

@@ -50,15 +50,16 @@ class Endpoint:
         """
         model = str(body.get("model", ""))
         asked = asyncio.get_running_loop().time()
-        posted = self.http.post(self.url, meter, data=orjson.dumps({**body, "stream": True}), headers=self._headers())
+        posted = self.http.post(self.url, meter, orjson.dumps({**body, "stream": True}), headers=self._headers())
         try:
+            from providers.wire.http_body import Received
+
             async with await headed(posted, self.provider, self.timeouts) as response:
                 kind = await self._checked(response, model, meter)
                 frames: Frames = WholeAnswer() if kind == "application/json" else ServerSentEvents()
                 dialect = OpenAIDialect(self.provider, model, offered(body), meter)
-                source = response.content.iter_any()
                 async with aclosing(
-                    guarded(source, frames, dialect, self.timeouts, window=window, asked=asked)  # type: ignore[type-var]
+                    guarded(Received(response.content), frames, dialect, self.timeouts, window=window, asked=asked)  # type: ignore[type-var]
                 ) as chunks:
                     async for chunk in chunks:
                         yield chunk

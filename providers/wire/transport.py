@@ -21,6 +21,7 @@ from providers.wire.dialect import Dialect
 from providers.wire.framing import Frames
 from providers.wire.guard import WINDOW, guarded, headed
 from providers.wire.openai_http import NO_ANSWER, error_text, media_type, offered
+from providers.wire.reading import Pump
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,9 @@ def guard_transport(library: Any, inner: Any, wire: Wire) -> Any:
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
             source = aiter(self._response.stream)
-            pieces = guarded(source, wire.frames(), self._dialect, wire.timeouts, window=WINDOW, asked=self._asked)
+            pieces = guarded(
+                Pump(source), wire.frames(), self._dialect, wire.timeouts, window=WINDOW, asked=self._asked
+            )
             try:
                 async with aclosing(pieces):  # type: ignore[type-var]
                     async for piece in pieces:

@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from domain.errors import InvalidInput
 from domain.runs import Event
+from server.connected import while_connected
 from server.render.serialize import dumps, only
 
 log = structlog.get_logger(__name__)
@@ -229,19 +230,10 @@ class EventStream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = True
         try:
-            async with anyio.create_task_group() as group:
-
-                async def watch() -> None:
-                    while (await receive())["type"] != "http.disconnect":
-                        pass
-                    group.cancel_scope.cancel()
-
-                group.start_soon(watch)
-                try:
-                    gone = not await self._send_all(send)
-                except StreamCut:
-                    gone = False
-                group.cancel_scope.cancel()
+            with while_connected(receive):
+                gone = not await self._send_all(send)
+        except StreamCut:
+            gone = False
         finally:
             with anyio.CancelScope(shield=True):
                 await self._chunks.aclose()

@@ -24,6 +24,7 @@ from providers.wire.framing import Frames, Lines, ServerSentEvents
 from providers.wire.guard import guarded, headed
 from providers.wire.ollama import OllamaDialect
 from providers.wire.openai import OpenAIDialect
+from providers.wire.reading import Pump
 from tests.upstream.reply import Call, Reply
 from tests.upstream.wires import StreamFault, anthropic_sse, ollama_lines, openai_sse
 
@@ -87,7 +88,7 @@ async def hear(wire: str, pieces: list[bytes], *, window: float = 0.025) -> Hear
     """The guarded answer to these pieces. Raises what the guard raises."""
     meter = Meter(77)
     frames, dialect = parts(wire, meter)
-    out = [piece async for piece in guarded(source(pieces), frames, dialect, PATIENT, window=window)]
+    out = [piece async for piece in guarded(Pump(source(pieces)), frames, dialect, PATIENT, window=window)]
     text, thoughts, calls = read_of(wire)(out)
     used = meter.usage()
     return Heard(text, thoughts, calls, meter.finish_reason, (used.prompt, used.completion, used.source), len(out))
@@ -223,7 +224,7 @@ async def test_the_first_delta_goes_out_at_once_and_the_rest_together(wire: str)
     paced, meter = Paced(), Meter(1)
     frames, dialect = parts(wire, meter)
     window = 3600.0  # what isn't at once comes with the end
-    out = aiter(guarded(aiter(paced), frames, dialect, PATIENT, window=window))
+    out = aiter(guarded(Pump(aiter(paced)), frames, dialect, PATIENT, window=window))
     for chunk in chunks[: first + 1]:
         paced.chunks.put_nowait(chunk)
     got: list[Any] = []
@@ -242,13 +243,33 @@ async def test_the_first_delta_goes_out_at_once_and_the_rest_together(wire: str)
 
 
 @pytest.mark.parametrize("wire", WIRES)
+async def test_the_first_delta_of_a_burst_goes_out_alone(wire: str) -> None:
+    """The rest of what came with it is looked at later."""
+    words = [f"word{n} " for n in range(50)]
+    burst = b"".join(stream_of(wire, Reply(words)))
+    paced, meter = Paced(), Meter(1)
+    frames, dialect = parts(wire, meter)
+    out = aiter(guarded(Pump(aiter(paced)), frames, dialect, PATIENT))
+    paced.chunks.put_nowait(burst)
+    paced.chunks.put_nowait(None)
+    got: list[Any] = []
+    read = read_of(wire)
+    async with asyncio.timeout(5):
+        while not read(got)[0]:
+            got.append(await anext(out))
+        assert read(got)[0] == "word0 "
+        rest = [piece async for piece in out]
+    assert read([*got, *rest])[0] == "".join(words)
+
+
+@pytest.mark.parametrize("wire", WIRES)
 async def test_a_delta_waits_no_longer_than_the_window(wire: str) -> None:
     """Also while the provider says nothing more."""
     chunks = stream_of(wire, Reply(["one ", "two ", "three"]))
     upto = next(n for n, chunk in enumerate(chunks) if b"two " in chunk)
     paced = Paced()
     frames, dialect = parts(wire, Meter(1))
-    out = aiter(guarded(aiter(paced), frames, dialect, PATIENT, window=0.01))
+    out = aiter(guarded(Pump(aiter(paced)), frames, dialect, PATIENT, window=0.01))
     for chunk in chunks[: upto + 1]:
         paced.chunks.put_nowait(chunk)
     got: list[Any] = []
@@ -281,7 +302,7 @@ async def test_silence_and_keepalives_are_a_stall(wire: str, keepalives: bool) -
     frames, dialect = parts(wire, Meter(1))
     with pytest.raises(ProviderUnavailable) as stalled:
         async with asyncio.timeout(10):
-            async for _ in guarded(provider(), frames, dialect, hurried):
+            async for _ in guarded(Pump(provider()), frames, dialect, hurried):
                 pass
     assert stalled.value.details["reason"] == "stalled"
 
