@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from domain.calls import Attempt, AttemptOutcome
@@ -43,13 +43,21 @@ class RunningAttempt(Generic[T]):
             if (view := breakers.view(provider)).status == "open" and breakers.next_retry([provider]):
                 raise CircuitOpen(provider, "is left alone after repeated failures", retry_at=view.retry_at)
             async with await self._call.place(provider) as self._waited:
-                await self._enter()
-                self._call.count(provider)
-                self.meter = Meter(self._call.need.prompt(self._candidate))
-                async with aclosing(self._call.open(self._candidate, self.meter)) as source:
-                    async for piece in source:
-                        self.passed = True
-                        yield piece
+                entering = asyncio.create_task(self._enter())
+                try:
+                    await asyncio.sleep(0)  # it begins before the request is prepared
+                    self.meter = Meter(self._call.need.prompt(self._candidate), entering)
+                    async with aclosing(self._call.open(self._candidate, self.meter)) as source:
+                        async for piece in source:
+                            if not self.passed:
+                                await self.meter.cleared()
+                            self.passed = True
+                            yield piece
+                except Exception:
+                    await self.meter.cleared()  # where that is what it failed with, it is told as it is
+                    raise
+                finally:
+                    await _ended(entering)
         except ProviderError as failed:
             await asyncio.shield(self._failed(failed))
             raise
@@ -65,21 +73,10 @@ class RunningAttempt(Generic[T]):
         await asyncio.shield(self._answered())
 
     async def _enter(self) -> None:
-        """Have the breaker's leave and the tokens. Who is cancelled meanwhile waits for the end of it: what was granted is given back."""
-
-        async def enter() -> None:
-            self._permit = await self._call.caller.breakers.enter(self._candidate.provider)
-            self._reservation = await self._call.reserve(self._candidate)
-
-        entering = asyncio.create_task(enter())
-        try:
-            await asyncio.shield(entering)
-        except asyncio.CancelledError:
-            while not entering.done():
-                with suppress(asyncio.CancelledError):  # who is cancelled once more waits all the same
-                    await asyncio.wait([entering])
-            await asyncio.gather(entering, return_exceptions=True)
-            raise
+        """Have the breaker's leave and the tokens, while the request is prepared: it goes out once they are there."""
+        self._permit = await self._call.caller.breakers.enter(self._candidate.provider)
+        self._reservation = await self._call.reserve(self._candidate)
+        self._call.count(self._candidate.provider)
 
     async def _answered(self) -> None:
         caller, candidate, usage = self._call.caller, self._candidate, self.meter.usage()
@@ -171,3 +168,17 @@ class RunningAttempt(Generic[T]):
             finish_reason=self.meter.finish_reason,
             retracted_chars=self.meter.shown_chars if outcome == "failed" and self.passed else None,
         )
+
+
+async def _ended(entering: asyncio.Task[None]) -> None:
+    """Wait for its end, also who is cancelled meanwhile: what was granted is given back."""
+    cancelled = False
+    while not entering.done():
+        try:
+            await asyncio.wait({entering})
+        except asyncio.CancelledError:
+            cancelled = True
+    if not entering.cancelled():
+        entering.exception()  # told by whoever waited for it
+    if cancelled:
+        raise asyncio.CancelledError

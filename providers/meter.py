@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -18,7 +19,10 @@ class Meter:
     """Of one attempt. `prompt_tokens` is our own count of the prompt. Times are of `time.perf_counter`."""
 
     prompt_tokens: int
+    leave: asyncio.Future[None] | None = field(default=None, repr=False)
+    """Done once the attempt may send: it has its tokens. What is sent may be prepared meanwhile."""
     started: float = field(default_factory=time.perf_counter)
+    """When the attempt could be sent."""
     first_at: float | None = None
     """When the first of the answer came: text, reasoning or a tool call."""
     begun: bool = False
@@ -28,6 +32,19 @@ class Meter:
     """Of text that was passed on to a reader."""
     _bytes: int = 0
     _reported: Usage | None = None
+
+    async def cleared(self) -> None:
+        """Wait until the request may be sent. Whoever sends one waits here directly before. Raises what refused it."""
+        if self.leave is not None:
+            if not self.leave.done():
+                await asyncio.shield(self.leave)
+            self.leave.result()
+        if not self.begun:
+            self.started = time.perf_counter()
+
+    def waited(self) -> float:
+        """Seconds since the request could be sent, 0 before."""
+        return 0.0 if self.leave is not None and not self.leave.done() else time.perf_counter() - self.started
 
     def accepted(self) -> None:
         """The request is with the provider: whatever comes, it may have read the prompt."""

@@ -37,6 +37,8 @@ class GuardedChatOpenAI(ChatOpenAI):
 
     guarded: ClassVar[bool] = True
     """Whether a guard checks its answers; see providers.stream."""
+    clears: ClassVar[bool] = True
+    """Whether it waits itself, directly before it sends, until it may."""
     _endpoint: Endpoint = PrivateAttr()
     _echo_reasoning: bool = PrivateAttr(False)
     _signed_calls: bool = PrivateAttr(False)

@@ -53,6 +53,8 @@ async def stream_chat(
     others. Raises ProviderUnavailable, ProviderRateLimited, ProviderRejected, ProviderProtocolError.
     """
     meter = meter or Meter(0)
+    if not getattr(model, "clears", False):
+        await meter.cleared()
     token = metering.set(meter)
     try:
         bound = {**_bound(model, tools), **(options or {})}

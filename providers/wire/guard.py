@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from domain.catalogue import Timeouts
 from domain.errors import ProviderProtocolError, ProviderUnavailable
+from providers.meter import Meter
 from providers.wire.dialect import Dialect
 from providers.wire.framing import Frames, FrameTooLong
 from providers.wire.reading import Reader
@@ -25,15 +26,19 @@ T = TypeVar("T")
 H = TypeVar("H")
 
 
-async def headed(response: Awaitable[H], provider: str, timeouts: Timeouts) -> H:
-    """The head of a response: it is waited for no longer than for the first token. Raises ProviderUnavailable (`stalled`)."""
+async def headed(response: Awaitable[H], provider: str, timeouts: Timeouts, meter: Meter | None = None) -> H:
+    """The head of a response: it is waited for no longer than for the first token, from when `meter` lets the request be sent.
+    Raises ProviderUnavailable (`stalled`)."""
     loop = asyncio.get_running_loop()
     timer = asyncio.timeout(None)
     watch: asyncio.TimerHandle
 
     def over(deadline: float) -> None:
         nonlocal watch
-        if (now := loop.time()) < deadline + LATE:
+        now = loop.time()
+        if meter is not None and (left := timeouts.first_token - meter.waited()) > 0:
+            watch = loop.call_at(now + left, over, now + left)
+        elif now < deadline + LATE:
             timer.reschedule(now)
         else:
             watch = loop.call_at(now + LATE / 2, over, now + LATE / 2)

@@ -15,13 +15,15 @@ EARLY, EARLY_BYTES = 3, 512
 
 
 class Outgoing(BytesPayload):
-    """The body of a request; `meter` learns when it is on its way: a connection is there, and whoever reads it may count it."""
+    """The body of a request, which goes out with its head, once `meter` is cleared. The meter learns when it is on its way: a connection
+    is there, and whoever reads it may count it."""
 
     def __init__(self, value: bytes, meter: Meter) -> None:
         super().__init__(value, content_type="application/json")
         self._meter = meter
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        await self._meter.cleared()
         self._meter.accepted()
         await super().write_with_length(writer, content_length)
 

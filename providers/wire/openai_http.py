@@ -49,12 +49,12 @@ class Endpoint:
         Raises ProviderUnavailable, ProviderRateLimited, ProviderRejected, ProviderProtocolError.
         """
         model = str(body.get("model", ""))
-        asked = asyncio.get_running_loop().time()
         posted = self.http.post(self.url, meter, orjson.dumps({**body, "stream": True}), headers=self._headers())
         try:
             from providers.wire.http_body import Received
 
-            async with await headed(posted, self.provider, self.timeouts) as response:
+            async with await headed(posted, self.provider, self.timeouts, meter) as response:
+                asked = asyncio.get_running_loop().time() - meter.waited()
                 kind = await self._checked(response, model, meter)
                 frames: Frames = WholeAnswer() if kind == "application/json" else ServerSentEvents()
                 dialect = OpenAIDialect(self.provider, model, offered(body), meter)
