@@ -106,7 +106,7 @@ class Call:
             return self._attempt(fitted.of(candidate).messages, candidate, meter)
 
         async with aclosing(
-            self.services.caller.stream(origin, fitted.route, need, attempt, seconds=self.seconds)
+            self.services.caller.stream(origin, fitted.route, need, attempt, seconds=self.seconds, prepares=True)
         ) as pieces:
             async for piece in pieces:
                 yield piece

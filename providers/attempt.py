@@ -45,12 +45,11 @@ class RunningAttempt(Generic[T]):
             async with await self._call.place(provider) as self._waited:
                 entering = asyncio.create_task(self._enter())
                 try:
-                    await asyncio.sleep(0)  # it begins before the request is prepared
+                    # what prepares its request does so meanwhile, and waits before it sends
+                    await (asyncio.sleep(0) if self._call.prepares else asyncio.shield(entering))
                     self.meter = Meter(self._call.need.prompt(self._candidate), entering)
                     async with aclosing(self._call.open(self._candidate, self.meter)) as source:
                         async for piece in source:
-                            if not self.passed:
-                                await self.meter.cleared()
                             self.passed = True
                             yield piece
                 except Exception:

@@ -93,6 +93,7 @@ class Call(Generic[T]):
         open_attempt: Opener[T],
         seconds: float,
         retractable: bool,
+        prepares: bool,
         call_id: str,
     ) -> None:
         self._caller = caller
@@ -101,6 +102,7 @@ class Call(Generic[T]):
         self._need = need
         self._open = open_attempt
         self._retractable = retractable
+        self.prepares = prepares
         self._deadline = asyncio.get_running_loop().time() + seconds
         self._started = time.perf_counter()
         self._id = call_id

@@ -57,6 +57,7 @@ class Caller:
         *,
         seconds: float,
         retractable: bool = True,
+        prepares: bool = False,
         call_id: str | None = None,
     ) -> AsyncGenerator[T | Retraction, None]:
         """The pieces of the first candidate that answers; complete if the iteration ends without an error.
@@ -65,10 +66,11 @@ class Caller:
         wants it ended sooner cancels.
 
         A Retraction among them voids all pieces before it; with `retractable` False a failure after the first piece is raised
-        instead. Close the generator (`aclosing`) to cancel. `call_id` is the call's UUID where there is one already. Raises
+        instead. With `prepares` attempts are opened while their tokens are being reserved: they have to wait for their meter to be
+        cleared directly before they send. Close the generator (`aclosing`) to cancel. `call_id` is the call's UUID where there is one already. Raises
         QuotaExceeded before anything is sent, NoProvider for an empty route, and otherwise the ProviderError of the last attempt.
         """
-        return Call(self, origin, route, need, open_attempt, seconds, retractable, call_id or new_id()).run()
+        return Call(self, origin, route, need, open_attempt, seconds, retractable, prepares, call_id or new_id()).run()
 
     def observe(self, record: CallRecord) -> None:
         for observer in self.observers:

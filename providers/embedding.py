@@ -48,7 +48,6 @@ class EmbeddingEndpoint:
         Raises ProviderUnavailable, ProviderRateLimited, ProviderRejected, ProviderProtocolError. `meter` has the tokens of the
         batches that were answered, and our estimate of one that was not, whether or not all are.
         """
-        await meter.cleared()
         vectors: list[Vector] = []
         spent = Usage(0, 0, "provider")
         for batch in batches(texts):

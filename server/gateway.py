@@ -82,6 +82,7 @@ class GatewayCall:
                 self._attempt,
                 seconds=self._state.settings.limits.turn_seconds,
                 retractable=not self._request.stream,
+                prepares=True,
                 call_id=self.call_id,
             )
         ) as pieces:

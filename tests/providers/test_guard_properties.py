@@ -318,3 +318,37 @@ async def test_a_process_that_was_busy_does_not_blame_the_provider() -> None:
 
     hurried = Timeouts(connect=1, first_token=0.1, between_tokens=1, total=30)
     assert await headed(response(), "p", hurried) == "the head"
+
+
+async def test_the_providers_time_begins_when_the_request_may_be_sent() -> None:
+    """The ledger was slow, not the provider."""
+    loop = asyncio.get_running_loop()
+    leave: asyncio.Future[None] = loop.create_future()
+    answered: asyncio.Future[str] = loop.create_future()
+    hurried = Timeouts(connect=1, first_token=0.3, between_tokens=1, total=30)
+    loop.call_later(0.6, leave.set_result, None)
+    loop.call_later(0.7, answered.set_result, "the head")
+    meter = Meter(1, leave)
+
+    async def response() -> str:
+        await meter.cleared()
+        return await answered
+
+    assert await headed(response(), "p", hurried, meter) == "the head"
+
+
+async def test_a_request_that_may_be_sent_is_not_waited_for_longer() -> None:
+    loop = asyncio.get_running_loop()
+    leave: asyncio.Future[None] = loop.create_future()
+    loop.call_later(0.1, leave.set_result, None)
+    hurried = Timeouts(connect=1, first_token=0.2, between_tokens=1, total=30)
+    meter = Meter(1, leave)
+
+    async def response() -> str:
+        await meter.cleared()
+        return await loop.create_future()
+
+    with pytest.raises(ProviderUnavailable) as stalled:
+        async with asyncio.timeout(10):
+            await headed(response(), "p", hurried, meter)
+    assert stalled.value.details["reason"] == "stalled"
