@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from domain.calls import Attempt, AttemptOutcome
 from domain.errors import CircuitOpen, ConsiliumError, ProviderError, QuotaExceeded
 from providers.breaker import Permit
+from providers.leave import Leave
 from providers.meter import Meter
 from providers.route import Candidate
 from storage.quota import Reservation
@@ -43,11 +44,12 @@ class RunningAttempt(Generic[T]):
             if (view := breakers.view(provider)).status == "open" and breakers.next_retry([provider]):
                 raise CircuitOpen(provider, "is left alone after repeated failures", retry_at=view.retry_at)
             async with await self._call.place(provider) as self._waited:
-                entering = asyncio.create_task(self._enter())
+                leave = Leave()
+                entering = asyncio.create_task(self._enter(leave))
                 try:
                     # what prepares its request does so meanwhile, and waits before it sends
-                    await (asyncio.sleep(0) if self._call.prepares else asyncio.shield(entering))
-                    self.meter = Meter(self._call.need.prompt(self._candidate), entering)
+                    await (asyncio.sleep(0) if self._call.prepares else leave.wait())
+                    self.meter = Meter(self._call.need.prompt(self._candidate), leave)
                     async with aclosing(self._call.open(self._candidate, self.meter)) as source:
                         async for piece in source:
                             self.passed = True
@@ -71,11 +73,16 @@ class RunningAttempt(Generic[T]):
             raise
         await asyncio.shield(self._answered())
 
-    async def _enter(self) -> None:
-        """Have the breaker's leave and the tokens, while the request is prepared: it goes out once they are there."""
-        self._permit = await self._call.caller.breakers.enter(self._candidate.provider)
-        self._reservation = await self._call.reserve(self._candidate)
+    async def _enter(self, leave: Leave) -> None:
+        """Have the breaker's permit and the tokens, while the request is prepared: it goes out once they are there."""
+        try:
+            self._permit = await self._call.caller.breakers.enter(self._candidate.provider)
+            self._reservation = await self._call.reserve(self._candidate)
+        except BaseException as refusal:  # noqa: BLE001 - raised by whoever waits for the leave
+            leave.refuse(refusal)
+            return
         self._call.count(self._candidate.provider)
+        leave.give()
 
     async def _answered(self) -> None:
         caller, candidate, usage = self._call.caller, self._candidate, self.meter.usage()
@@ -177,7 +184,5 @@ async def _ended(entering: asyncio.Task[None]) -> None:
             await asyncio.wait({entering})
         except asyncio.CancelledError:
             cancelled = True
-    if not entering.cancelled():
-        entering.exception()  # told by whoever waited for it
     if cancelled:
         raise asyncio.CancelledError

@@ -67,8 +67,9 @@ class Caller:
 
         A Retraction among them voids all pieces before it; with `retractable` False a failure after the first piece is raised
         instead. With `prepares` attempts are opened while their tokens are being reserved: they have to wait for their meter to be
-        cleared directly before they send. Close the generator (`aclosing`) to cancel. `call_id` is the call's UUID where there is one already. Raises
-        QuotaExceeded before anything is sent, NoProvider for an empty route, and otherwise the ProviderError of the last attempt.
+        cleared directly before they send. Close the generator (`aclosing`) to cancel. `call_id` is the call's UUID where there is one
+        already. Raises QuotaExceeded before anything is sent, NoProvider for an empty route, and otherwise the ProviderError of the
+        last attempt.
         """
         return Call(self, origin, route, need, open_attempt, seconds, retractable, prepares, call_id or new_id()).run()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from domain.usage import Usage
+from providers.leave import Leave
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessageChunk
@@ -19,10 +19,9 @@ class Meter:
     """Of one attempt. `prompt_tokens` is our own count of the prompt. Times are of `time.perf_counter`."""
 
     prompt_tokens: int
-    leave: asyncio.Future[None] | None = field(default=None, repr=False)
-    """Done once the attempt may send: it has its tokens. What is sent may be prepared meanwhile."""
-    started: float = field(default_factory=time.perf_counter)
-    """When the attempt could be sent."""
+    leave: Leave | None = field(default=None, repr=False)
+    """To send; None where there is nothing to wait for."""
+    created: float = field(default_factory=time.perf_counter)
     first_at: float | None = None
     """When the first of the answer came: text, reasoning or a tool call."""
     begun: bool = False
@@ -36,15 +35,12 @@ class Meter:
     async def cleared(self) -> None:
         """Wait until the request may be sent. Whoever sends one waits here directly before. Raises what refused it."""
         if self.leave is not None:
-            if not self.leave.done():
-                await asyncio.shield(self.leave)
-            self.leave.result()
-        if not self.begun:
-            self.started = time.perf_counter()
+            await self.leave.wait()
 
-    def waited(self) -> float:
+    def elapsed(self) -> float:
         """Seconds since the request could be sent, 0 before."""
-        return 0.0 if self.leave is not None and not self.leave.done() else time.perf_counter() - self.started
+        since = self.created if self.leave is None else self.leave.given_at
+        return 0.0 if since is None else time.perf_counter() - since
 
     def accepted(self) -> None:
         """The request is with the provider: whatever comes, it may have read the prompt."""
@@ -93,10 +89,13 @@ class Meter:
         return Usage(self.prompt_tokens, -(-self._bytes // 3), "estimated")
 
     def first_token_ms(self) -> int | None:
-        return None if self.first_at is None else round((self.first_at - self.started) * 1000)
+        if self.first_at is None:
+            return None
+        since = self.created if self.leave is None or self.leave.given_at is None else self.leave.given_at
+        return round((self.first_at - since) * 1000)
 
     def latency_ms(self) -> int:
-        return round((time.perf_counter() - self.started) * 1000)
+        return round(self.elapsed() * 1000)
 
 
 metering: ContextVar[Meter | None] = ContextVar("metering", default=None)

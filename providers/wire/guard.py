@@ -36,7 +36,7 @@ async def headed(response: Awaitable[H], provider: str, timeouts: Timeouts, mete
     def over(deadline: float) -> None:
         nonlocal watch
         now = loop.time()
-        if meter is not None and (left := timeouts.first_token - meter.waited()) > 0:
+        if meter is not None and (left := timeouts.first_token - meter.elapsed()) > 0:
             watch = loop.call_at(now + left, over, now + left)
         elif now < deadline + LATE:
             timer.reschedule(now)

@@ -54,7 +54,7 @@ class Endpoint:
             from providers.wire.http_body import Received
 
             async with await headed(posted, self.provider, self.timeouts, meter) as response:
-                asked = asyncio.get_running_loop().time() - meter.waited()
+                asked = asyncio.get_running_loop().time() - meter.elapsed()
                 kind = await self._checked(response, model, meter)
                 frames: Frames = WholeAnswer() if kind == "application/json" else ServerSentEvents()
                 dialect = OpenAIDialect(self.provider, model, offered(body), meter)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from domain.catalogue import Timeouts
 from domain.errors import ProviderError, ProviderProtocolError, ProviderUnavailable
+from providers.leave import Leave
 from providers.meter import Meter
 from providers.wire.anthropic import AnthropicDialect
 from providers.wire.dialect import Dialect
@@ -323,10 +324,10 @@ async def test_a_process_that_was_busy_does_not_blame_the_provider() -> None:
 async def test_the_providers_time_begins_when_the_request_may_be_sent() -> None:
     """The ledger was slow, not the provider."""
     loop = asyncio.get_running_loop()
-    leave: asyncio.Future[None] = loop.create_future()
+    leave = Leave()
     answered: asyncio.Future[str] = loop.create_future()
     hurried = Timeouts(connect=1, first_token=0.3, between_tokens=1, total=30)
-    loop.call_later(0.6, leave.set_result, None)
+    loop.call_later(0.6, leave.give)
     loop.call_later(0.7, answered.set_result, "the head")
     meter = Meter(1, leave)
 
@@ -339,8 +340,8 @@ async def test_the_providers_time_begins_when_the_request_may_be_sent() -> None:
 
 async def test_a_request_that_may_be_sent_is_not_waited_for_longer() -> None:
     loop = asyncio.get_running_loop()
-    leave: asyncio.Future[None] = loop.create_future()
-    loop.call_later(0.1, leave.set_result, None)
+    leave = Leave()
+    loop.call_later(0.1, leave.give)
     hurried = Timeouts(connect=1, first_token=0.2, between_tokens=1, total=30)
     meter = Meter(1, leave)
 
