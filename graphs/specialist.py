@@ -61,7 +61,7 @@ def build(
     graph.add_node("approval", approval.make(services, agent))
     graph.add_node("tools", tools.make(services, agent))
     graph.add_node("structure", structure.make(services, agent))
-    graph.add_node("finish", finish.make())
+    graph.add_node("finish", finish.make(), input_schema=View)
 
     graph.add_edge(START, "context")
     graph.add_edge("context", "provider_router")

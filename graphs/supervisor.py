@@ -95,7 +95,7 @@ def build(
         graph.add_node(name, specialist.make(services, places, child))
     graph.add_node("collect", collect.make())
     graph.add_node("structure", structure.make(services, main))
-    graph.add_node("finish", finish.make())
+    graph.add_node("finish", finish.make(), input_schema=View)
 
     graph.add_edge(START, "context")
     graph.add_conditional_edges("context", Edge(after_context), ["provider_router", *nodes])

@@ -93,6 +93,8 @@ class Fitted:
     kept: Parts
     dropped: Dropped
     tokens: int
+    said: int
+    """Of `tokens`, those of the history and of the turn."""
 
 
 def fit(parts: Parts, budget_tokens: int, count: Count, *, tools: int = 0) -> Fitted:
@@ -116,7 +118,7 @@ def fit(parts: Parts, budget_tokens: int, count: Count, *, tools: int = 0) -> Fi
         step()
     if trim.over > 0:
         raise trim.too_large()
-    return Fitted(trim.parts, trim.dropped, trim.tokens)
+    return Fitted(trim.parts, trim.dropped, trim.tokens, trim.said)
 
 
 class _Trim:
@@ -147,6 +149,10 @@ class _Trim:
     @property
     def over(self) -> int:
         return self.tokens - self._budget
+
+    @property
+    def said(self) -> int:
+        return sum(self._history) + sum(self._turn)
 
     def too_large(self) -> TooLarge:
         """What is over by itself."""

@@ -20,17 +20,15 @@ class Conversation(list[AnyMessage]):
 
     def __init__(self, messages: Iterable[AnyMessage] = ()) -> None:
         super().__init__(messages)
-        if isinstance(messages, Conversation) and len(self) == len(messages._places):
-            self._places: dict[str, int] = messages._places.copy()
-        else:
-            self._places = _places(self)
+        self._places: dict[str, int] = messages._places if isinstance(messages, Conversation) else _places(self)
+        """Where an id is, if it is there. Copies share it, and it may tell of what was put into another one."""
 
     def __copy__(self) -> Conversation:
         return Conversation(self)
 
     def put(self, message: AnyMessage) -> None:
         """In the place of the message with its id, or at the end."""
-        place = self._places.get(message.id) if message.id is not None else None
+        place = self._place(message.id)
         if place is not None:
             self[place] = message
             return
@@ -40,10 +38,17 @@ class Conversation(list[AnyMessage]):
 
     def take(self, message_id: str) -> None:
         """The message with this id is no more; nothing where there is none."""
-        place = self._places.get(message_id)
+        place = self._place(message_id)
         if place is not None:
             del self[place]
             self._places = _places(self)
+
+    def _place(self, message_id: str | None) -> int | None:
+        place = self._places.get(message_id) if message_id is not None else None
+        if place is None or (place < len(self) and self[place].id == message_id):
+            return place
+        self._places = _places(self)  # it was put into a copy, at another place or only there
+        return self._places.get(message_id) if message_id is not None else None
 
 
 def _places(messages: Sequence[AnyMessage]) -> dict[str, int]:

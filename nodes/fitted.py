@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,11 @@ from domain.catalogue import ProviderSpec
 from domain.errors import TooLarge
 from nodes.budget import Count, Dropped, Parts, fit
 from nodes.prompt import assemble
+from nodes.remembered import Remembered, length
 from providers.route import Candidate, Elimination, Route
 from providers.stream import repair_messages
 from providers.structured import JsonOutput
-from providers.tokens import PER_MESSAGE, PER_PROMPT, count_message, count_prompt, count_text, count_tools
+from providers.tokens import PER_PROMPT, count_message, count_prompt, count_text, count_tools, vocabulary
 
 HEADINGS = 80
 """Tokens of the lines between the parts of a system message."""
@@ -50,26 +51,18 @@ def limit_of(spec: ProviderSpec, model: str, max_prompt_tokens: int | None, answ
 def counter(model: str) -> Count:
     """Counts texts and messages as they go over the wire."""
 
-    counted: dict[int, tuple[BaseMessage, int]] = {}
+    by = vocabulary(model)
+
+    def tokens(message: BaseMessage) -> int:
+        return sum(count_message(model, repaired) for repaired in repair_messages([message]))
 
     def count(value: str | BaseMessage) -> int:
-        if isinstance(value, str):
-            return count_text(model, value)
-        # a prompt's messages are counted when it is fitted and once more as a whole; held here, so that no other takes the place
-        known = counted.get(id(value))
-        if known is None:
-            known = counted[id(value)] = value, _tokens(model, value)
-        return known[1]
+        return count_text(model, value) if isinstance(value, str) else _COUNTED.get(value, tokens, by)
 
     return count
 
 
-def _tokens(model: str, message: BaseMessage) -> int:
-    said = message.content
-    extras = message.name or message.additional_kwargs or getattr(message, "tool_calls", None)
-    if isinstance(said, str) and said and not extras:  # most of a long prompt: nothing of it is repaired
-        return PER_MESSAGE + count_text(model, said)
-    return sum(count_message(model, repaired) for repaired in repair_messages([message]))
+_COUNTED: Remembered[int] = Remembered()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +115,23 @@ class Fitting:
         is left but the one that only quotes.
         """
         messages = assemble(prompt) if isinstance(prompt, Parts) else prompt
-        if sum(len(message.text) for message in messages) > OFF_THE_LOOP:
+        if sum(map(length, messages)) > OFF_THE_LOOP:
             return await asyncio.to_thread(self._route, route, prompt)
         return self._route(route, prompt)
 
     def _route(self, route: Route, prompt: Parts | Sequence[BaseMessage]) -> FittedRoute:
         prompts: dict[Key, FittedPrompt] = {}
+        made: dict[tuple[int | None, Hashable], FittedPrompt] = {}
+        """By what decides over them: the limit, and how tokens are counted."""
         too_small: list[Elimination] = []
         refusal: TooLarge | None = None
         for candidate in route.candidates:
             try:
-                prompts[candidate.provider, candidate.model] = self.prompt(candidate, prompt)
+                limit = self.limit(candidate, trimmed=isinstance(prompt, Parts))
+                same = limit.tokens, vocabulary(candidate.model)
+                if same not in made:
+                    made[same] = self._prompt(candidate.model, limit, prompt)
+                prompts[candidate.provider, candidate.model] = dataclasses.replace(made[same], limit=limit)
             except TooLarge as refused:
                 if candidate.reason == "request":
                     raise
@@ -149,27 +148,25 @@ class Fitting:
             prompts,
         )
 
-    def limit(self, candidate: Candidate) -> Limit:
-        """How long this candidate's prompt may be."""
-        return limit_of(self.specs[candidate.provider], candidate.model, self.max_prompt_tokens, self.answer_tokens)
+    def limit(self, candidate: Candidate, *, trimmed: bool = True) -> Limit:
+        """How long this candidate's prompt may be; only one that can be trimmed is held to the operator's limit."""
+        most = self.max_prompt_tokens if trimmed else None
+        return limit_of(self.specs[candidate.provider], candidate.model, most, self.answer_tokens)
 
     def overhead(self, model: str) -> int:
         """Tokens of a prompt that are no part of it: tools, what is said about JSON, the format."""
         told = sum(count_text(model, message.text) for message in self.output.instructed([])) if self.output else 0
         return count_tools(model, self.tools) + told + PER_PROMPT
 
-    def prompt(self, candidate: Candidate, prompt: Parts | Sequence[BaseMessage]) -> FittedPrompt:
-        """One candidate's. Raises TooLarge."""
-        model = candidate.model
+    def _prompt(self, model: str, limit: Limit, prompt: Parts | Sequence[BaseMessage]) -> FittedPrompt:
         overhead = self.overhead(model)
         if isinstance(prompt, Parts):
-            limit = self.limit(candidate)
             count = counter(model)
             fitted = fit(prompt, (limit.tokens or 0) - HEADINGS, count, tools=overhead)
-            messages = repair_messages(assemble(fitted.kept))
-            tokens = overhead + sum(count(message) for message in messages)
+            system, *said = assemble(fitted.kept)
+            messages = repair_messages([system, *said])
+            tokens = overhead + count(system) + fitted.said
             return FittedPrompt(messages, tokens, limit, fitted.dropped)
-        limit = limit_of(self.specs[candidate.provider], model, None, self.answer_tokens)
         messages = repair_messages(prompt)
         tokens = overhead - PER_PROMPT + count_prompt(model, messages)
         if limit.tokens is not None and tokens > limit.tokens:

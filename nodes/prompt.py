@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
@@ -18,6 +17,7 @@ from domain.knowledge import Source
 from domain.skills import Skill
 from domain.sources import render_notes, render_sources
 from nodes.budget import Parts
+from nodes.remembered import Remembered
 from nodes.state import State, Summary
 from nodes.texts import text
 from tools.delegation import FINISH, SWITCH
@@ -26,8 +26,6 @@ CHILD_KEY = "child_thread_id"
 """In `additional_kwargs` of messages that were exchanged with a child, shown to the reader, not to the supervisor's model."""
 CONSULTATIONS = 10
 """Of a conversation's children, the latest that a prompt names."""
-REMEMBERED = 2048
-"""Answers of earlier turns that are kept as prompts have them: most come again with the next turn."""
 _MARKER = re.compile(r"\s?\[\d+(?:\s*,\s*\d+)*\](?!\()")
 
 
@@ -121,7 +119,14 @@ def without_markers(said: str) -> str:
 
 
 def as_said(message: BaseMessage) -> AnyMessage | None:
-    """A message of an earlier turn as it is remembered; None where nothing was said."""
+    """A message of an earlier turn as it is remembered, the same for every prompt it is part of; None where nothing was said."""
+    return _SAID.get(message, _as_said)
+
+
+_SAID: Remembered[AnyMessage | None] = Remembered()
+
+
+def _as_said(message: BaseMessage) -> AnyMessage | None:
     if message.additional_kwargs.get(CHILD_KEY):
         return None
     if isinstance(message, HumanMessage):
@@ -130,21 +135,16 @@ def as_said(message: BaseMessage) -> AnyMessage | None:
         said = message.text or next(
             (c["args"].get("summary", "") for c in message.tool_calls if c["name"] == FINISH), ""
         )
-        return _answer(said, message.id) if said else None
+        return AIMessage(without_markers(said), id=message.id) if said else None
     return None
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _answer(said: str, message_id: str | None) -> AIMessage:
-    """The same for every prompt it is part of; prompts are read, never changed."""
-    return AIMessage(without_markers(said), id=message_id)
 
 
 def _consultations(messages: Sequence[BaseMessage]) -> list[str]:
     seen: dict[str, str] = {}
-    for message in messages[: max(last_question(messages), 0)]:
-        # its class is looked at first: of a thousand messages hardly one is a tool's, and isinstance of a model takes ten times as long
-        if type(message) is ToolMessage and isinstance(message.artifact, dict) and CHILD_KEY in message.artifact:
+    # its class is looked at first: of a thousand messages hardly one is a tool's, and isinstance of a model takes ten times as long
+    results = [message for message in messages[: max(last_question(messages), 0)] if type(message) is ToolMessage]
+    for message in results:
+        if isinstance(message.artifact, dict) and CHILD_KEY in message.artifact:
             child = message.artifact[CHILD_KEY]
             seen[child] = f"- {message.artifact['agent']}, child_thread_id {child}: {message.artifact['task'][:200]}"
     return list(seen.values())[-CONSULTATIONS:]

@@ -6,7 +6,8 @@ langchain-core messages, so that strict deserialisation has nothing else to revi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from langchain_core.messages import AIMessage, AnyMessage
@@ -170,14 +171,19 @@ class State(TypedDict):
     """Whether the conversation holds what must not leave the premises. Never taken back: its messages keep what was read."""
 
 
+@dataclass(init=False, repr=False, eq=False)
 class View(Mapping[str, Any]):
-    """The state for nodes that give no message again which they got. It is no dict: of one LangGraph looks at each message before a
-    node runs, so as not to stream it once more, and in a long conversation that costs more than the node."""
+    """The state for nodes that give no message again but the latest.
 
-    __annotations__ = State.__annotations__
+    LangGraph looks at each message in the fields of what a node gets, so as not to stream it once more; of a dict that would be the
+    whole conversation, which costs more than the node.
+    """
+
+    latest: Sequence[AnyMessage]
 
     def __init__(self, **values: Any) -> None:
         self._values = values
+        self.latest = values.get("messages", ())[-1:]
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -190,3 +196,6 @@ class View(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return repr(self._values)
+
+
+View.__annotations__ = State.__annotations__  # what LangGraph gives it

@@ -29,6 +29,7 @@ from nodes.call import Call
 from nodes.fitted import HEADINGS, OFF_THE_LOOP, Fitting, counter
 from nodes.model import call_of
 from nodes.prompt import parts, without_markers
+from nodes.remembered import length
 from nodes.runtime import RunContext, Services
 from nodes.state import State, Summary
 from nodes.structure import ask
@@ -129,10 +130,10 @@ class _Need:
         So little that a summary would save nothing isn't worth the question.
         """
         history = self.parts.history
-        chars = sum(len(message.text) for message in history)
+        chars = sum(map(length, history))
         if chars < self._limit // 4 or not _has_questions(history, LEAST_QUESTIONS):
             return False
-        if chars + sum(len(message.text) for message in self.parts.turn) > OFF_THE_LOOP:
+        if chars + sum(map(length, self.parts.turn)) > OFF_THE_LOOP:
             return await asyncio.to_thread(self._is_long)
         return self._is_long()
 

@@ -21,7 +21,7 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache
@@ -122,6 +122,13 @@ def count_text(model: str, text: str) -> int:
             counts.pop(next(iter(counts)), None)
         known = counts[key] = _count(encoder, tokenizer.shape, text)
     return known
+
+
+def vocabulary(model: str) -> Hashable:
+    """What the counts of a model's tokens depend on, now."""
+    tokenizer = _tokenizer(model)
+    encoder = tokenizer.encoder()
+    return encoder.name if encoder else tokenizer.shape
 
 
 def count_message(model: str, message: BaseMessage) -> int:

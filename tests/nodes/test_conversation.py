@@ -49,3 +49,19 @@ def test_a_list_that_was_changed_otherwise_is_looked_at_anew() -> None:
     kept = reduce_messages([], [[HumanMessage("a", id="1"), HumanMessage("b", id="2")]])
     kept.pop(0)
     assert reduce_messages(kept, [HumanMessage("c", id="2")]) == [HumanMessage("c", id="2")]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_copies_that_go_different_ways_know_nothing_of_each_other(seed: int) -> None:
+    dice = random.Random(seed)
+    begun = reduce_messages([], [[HumanMessage(f"{n}", id=str(n)) for n in range(4)]])
+    ways: list[tuple[Conversation, list[AnyMessage]]] = [(begun, list(begun))]
+    for _ in range(30):
+        kept, expected = dice.choice(ways)
+        batch = [write(dice)]
+        ways.append((reduce_messages(kept, batch), langgraphs(expected, batch)))
+    for kept, expected in ways:
+        assert kept == expected
+        assert reduce_messages(kept, [HumanMessage("new", id="3")]) == langgraphs(
+            expected, [HumanMessage("new", id="3")]
+        )
