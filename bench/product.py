@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
+
 from bench.processes import free_port, process
 from domain.settings import load_settings
 from server.auth import issue_token
@@ -51,5 +53,7 @@ def serving() -> Iterator[Product]:
         ):
             settings = load_settings({name: environ[name] for name in ("CONSILIUM_DATA_DIR", "DATABASE_URL")})
             token = issue_token(settings, "bench", "bench", ["member"], timedelta(hours=1))
+            # the console is loaded behind the first requests, which is no part of what is measured
+            httpx.get(f"{url}/console/", timeout=60, follow_redirects=True).raise_for_status()
             yield Product(url, token, model_url, owner, floor)
         server.cleanup()
