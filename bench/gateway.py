@@ -1,8 +1,7 @@
 """P2: a model's answer through the OpenAI-compatible gateway against the upstream alone: first token and requests per second.
 
-Client and all servers share the same cores. Single requests alternate between the two, what the product takes longer is the median of
-the pairs; the rates are medians of rounds. The product does what it always does: token, rates, route, reservation, ledger and the
-call's record are part of every request.
+Client and all servers share the same cores; the rounds alternate, the figures are the medians of the rounds. The product does what
+it always does: token, rates, route, reservation, ledger and the call's record are part of every request.
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 import httpx
@@ -31,10 +28,10 @@ BODY = {
 
 @dataclass
 class Side:
-    """One server's figures: first tokens in ms, requests per second of each round."""
+    """One server's figures: first token in ms, requests per second."""
 
     url: str
-    client: httpx.AsyncClient
+    token: str
     first_ms: list[float] = field(default_factory=list)
     per_second: list[float] = field(default_factory=list)
 
@@ -53,47 +50,40 @@ async def ask(client: httpx.AsyncClient, url: str) -> float:
     return first
 
 
-async def flood(side: Side) -> float:
-    """Requests per second, 16 at once."""
-    waiting = iter(range(REQUESTS))
-
-    async def one_after_the_other() -> None:
-        for _ in waiting:
-            await ask(side.client, side.url)
-
-    await asyncio.gather(*(ask(side.client, side.url) for _ in range(AT_ONCE)))  # connections open, pools filled
-    started = time.perf_counter()
-    await asyncio.gather(*(one_after_the_other() for _ in range(AT_ONCE)))
-    return REQUESTS / (time.perf_counter() - started)
-
-
-async def measure(urls: Sequence[str], token: str) -> list[Side]:
-    """All rounds. Single requests alternate between the servers, as a shared machine's speed changes from minute to minute."""
+async def measure(side: Side) -> None:
+    """One round: requests one by one, then 16 at once."""
     limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
-    headers = {"Authorization": f"Bearer {token}"}
-    async with AsyncExitStack() as opened:
-        clients = [httpx.AsyncClient(headers=headers, timeout=60, limits=limits) for _ in urls]
-        sides = [Side(url, await opened.enter_async_context(client)) for url, client in zip(urls, clients, strict=True)]
-        for _ in range(ROUNDS):
-            for side in sides:
-                await ask(side.client, side.url)
-            for _ in range(SINGLE):
-                for side in sides:
-                    side.first_ms.append(await ask(side.client, side.url) * 1000)
-                    await asyncio.sleep(PAUSE_SECONDS)
-            for side in sides:
-                side.per_second.append(await flood(side))
-    return sides
+    headers = {"Authorization": f"Bearer {side.token}"}
+    async with httpx.AsyncClient(headers=headers, timeout=60, limits=limits) as client:
+        await ask(client, side.url)
+        firsts: list[float] = []
+        for _ in range(SINGLE):
+            firsts.append(await ask(client, side.url))
+            await asyncio.sleep(PAUSE_SECONDS)
+        side.first_ms.append(statistics.median(firsts) * 1000)
+        waiting = iter(range(REQUESTS))
+
+        async def one_after_the_other() -> None:
+            for _ in waiting:
+                await ask(client, side.url)
+
+        await asyncio.gather(*(ask(client, side.url) for _ in range(AT_ONCE)))  # connections open, pools filled
+        started = time.perf_counter()
+        await asyncio.gather(*(one_after_the_other() for _ in range(AT_ONCE)))
+        side.per_second.append(REQUESTS / (time.perf_counter() - started))
 
 
 def run() -> list[tuple[str, bool, str]]:
     """The target lines, as (name, reached, figures)."""
     with serving() as product:
-        urls = f"{product.url}/v1/chat/completions", f"{product.model_url}/chat/completions"
-        through, alone = asyncio.run(measure(urls, product.token))
+        alone = Side(f"{product.model_url}/chat/completions", product.token)
+        through = Side(f"{product.url}/v1/chat/completions", product.token)
+        for _ in range(ROUNDS):
+            for side in (alone, through):
+                asyncio.run(measure(side))
     first = [statistics.median(side.first_ms) for side in (through, alone)]
     rate = [statistics.median(side.per_second) for side in (through, alone)]
-    over = statistics.median(t - a for t, a in zip(through.first_ms, alone.first_ms, strict=True))
+    over = first[0] - first[1]
     return [
         (
             "P2 first token",
