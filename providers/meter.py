@@ -39,8 +39,11 @@ class Meter:
 
     def elapsed(self) -> float:
         """Seconds since the request could be sent, 0 before."""
-        since = self.created if self.leave is None else self.leave.given_at
-        return 0.0 if since is None else time.perf_counter() - since
+        return 0.0 if self._since is None else time.perf_counter() - self._since
+
+    @property
+    def _since(self) -> float | None:
+        return self.created if self.leave is None else self.leave.given_at
 
     def accepted(self) -> None:
         """The request is with the provider: whatever comes, it may have read the prompt."""
@@ -89,10 +92,9 @@ class Meter:
         return Usage(self.prompt_tokens, -(-self._bytes // 3), "estimated")
 
     def first_token_ms(self) -> int | None:
-        if self.first_at is None:
+        if self.first_at is None or self._since is None:
             return None
-        since = self.created if self.leave is None or self.leave.given_at is None else self.leave.given_at
-        return round((self.first_at - since) * 1000)
+        return round((self.first_at - self._since) * 1000)
 
     def latency_ms(self) -> int:
         return round(self.elapsed() * 1000)

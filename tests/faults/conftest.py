@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from langgraph_sdk.client import LangGraphClient
 
@@ -165,3 +167,15 @@ def sound(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if dsn is not None:
         assert violations(dsn) == []
+
+
+async def waits_for_lock(owner_dsn: str) -> None:
+    """Until a statement waits for a lock that somebody else holds."""
+    async with asyncio.timeout(10), await psycopg.AsyncConnection.connect(owner_dsn, autocommit=True) as conn:
+        while True:
+            cursor = await conn.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            if await cursor.fetchone() != (0,):
+                return
+            await asyncio.sleep(0.01)

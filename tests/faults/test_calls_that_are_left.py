@@ -29,7 +29,7 @@ from storage.embedding_cache import EmbeddingCache
 from storage.invariants import violations
 from storage.model_calls import ModelCalls
 from storage.quota import QuotaLedger
-from tests.faults.conftest import Calling
+from tests.faults.conftest import Calling, waits_for_lock
 from tests.upstream.reply import fixed
 from tests.upstream.server import Upstream
 
@@ -156,17 +156,6 @@ async def test_tokens_that_are_granted_to_who_has_left_twice_are_given_back(
         held = conn.execute("SELECT status, reserved FROM usage_ledger ORDER BY created_at").fetchall()
     assert [status for status, _ in held] == ["reserved", "released"]
     assert violations(owner_dsn) == []
-
-
-async def waits_for_lock(owner_dsn: str) -> None:
-    async with asyncio.timeout(10), await psycopg.AsyncConnection.connect(owner_dsn, autocommit=True) as conn:
-        while True:
-            cursor = await conn.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-            if await cursor.fetchone() != (0,):
-                return
-            await asyncio.sleep(0.01)
 
 
 async def test_embeddings_end_when_their_time_is_over(

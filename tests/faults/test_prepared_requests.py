@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
 
 import psycopg
 import pytest
@@ -20,7 +21,7 @@ from providers.route import Candidate, Route
 from providers.stream import stream_chat
 from providers.wire.openai import Chunk
 from storage.invariants import violations
-from tests.faults.conftest import KEY, WIRES, Calling
+from tests.faults.conftest import KEY, WIRES, Calling, waits_for_lock
 from tests.upstream.reply import fixed
 from tests.upstream.server import Upstream
 
@@ -59,7 +60,7 @@ def origin(organization: OrganizationId) -> Origin:
 @pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("opener", [forwarded, through_its_class])
 async def test_it_waits_for_its_tokens(
-    wire: str, opener: type[Opener[object]], calling: Calling, origin: Origin, owner_dsn: str
+    wire: str, opener: Callable[[Providers], Opener[Any]], calling: Calling, origin: Origin, owner_dsn: str
 ) -> None:
     with Upstream(fixed("one ", "two")) as upstream:
         caller, providers = calling(environ(wire, upstream), Admission({}))
@@ -75,7 +76,8 @@ async def test_it_waits_for_its_tokens(
         async with await psycopg.AsyncConnection.connect(owner_dsn) as locker:
             await locker.execute("SELECT FROM quota_days FOR UPDATE")
             answering = asyncio.create_task(answer())
-            await asyncio.sleep(0.5)
+            await waits_for_lock(owner_dsn)
+            await asyncio.sleep(0.2)  # time enough to prepare, and to send what must not be sent
             assert upstream.requests == []
             assert not answering.done()
         assert await answering > 0
@@ -86,7 +88,7 @@ async def test_it_waits_for_its_tokens(
 @pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("opener", [forwarded, through_its_class])
 async def test_without_tokens_nothing_is_sent(
-    wire: str, opener: type[Opener[object]], calling: Calling, origin: Origin, owner_dsn: str
+    wire: str, opener: Callable[[Providers], Opener[Any]], calling: Calling, origin: Origin, owner_dsn: str
 ) -> None:
     with Upstream(fixed("one ", "two")) as upstream:
         caller, providers = calling(environ(wire, upstream), Admission({}))
