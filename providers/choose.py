@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 from domain.catalogue import Capabilities, Catalogue, Price, ProviderSpec
@@ -90,7 +91,7 @@ def _wanted(
     for spec in catalogue.providers:
         state = snapshot.providers.get(spec.name)
         default = _default_model(state, request.kind)
-        if state is None or default is None:
+        if default is None:
             if spec.name not in named:
                 eliminations.append(_without_default(spec, state, request.kind))
             continue
@@ -107,11 +108,11 @@ def _default_model(state: ProviderState | None, kind: Kind) -> str | None:
 
 def _without_default(spec: ProviderSpec, state: ProviderState | None, kind: Kind) -> Elimination:
     if state is not None and state.unusable:
-        return Elimination(spec.name, None, "unusable", state.unusable)
+        return _out(spec.name, None, "unusable", state.unusable)
     if kind == "embed" and state is not None:
         why = f"set {spec.embed_model_env}" if spec.embed_model_env else "it makes no embeddings"
-        return Elimination(spec.name, None, "no_embeddings", why)
-    return Elimination(spec.name, None, "unusable", "it is not configured")
+        return _out(spec.name, None, "no_embeddings", why)
+    return _out(spec.name, None, "unusable", NOT_CONFIGURED)
 
 
 _DEFAULTS = [(field.name, field.default) for field in fields(RouteRequest)]
@@ -122,7 +123,7 @@ def _asked(request: RouteRequest) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for name, default in _DEFAULTS:
         value = getattr(request, name)
-        if value != default:
+        if value is not default and value != default:
             shown[name] = _plain_choice(value) if isinstance(value, Choice) else value
     return shown
 
@@ -196,20 +197,21 @@ def _in_provider(spec: ProviderSpec, name: str, snapshot: Snapshot, kind: Kind) 
 
 
 Out = Callable[[Obstacle, str], Elimination]
+NOT_CONFIGURED = "it is not configured"
+_out = lru_cache(maxsize=1000)(Elimination)
+"""What is out is out for the same reason at the next call."""
 
 
 def _obstacle(
     request: RouteRequest, spec: ProviderSpec, model: str, snapshot: Snapshot, reason: Reason, stays: bool
 ) -> Elimination | None:
     state = snapshot.providers.get(spec.name)
+    if state is None or state.unusable is not None:
+        return _out(spec.name, model, "unusable", NOT_CONFIGURED if state is None else state.unusable)
 
     def out(code: Obstacle, why: str) -> Elimination:
         return Elimination(spec.name, model, code, why)
 
-    if state is None:
-        return out("unusable", "it is not configured")
-    if state.unusable is not None:
-        return out("unusable", state.unusable)
     if spec.location == "cloud":
         if request.local_only:
             return out("leaves_premises", "a policy keeps this on the premises (local_only), whatever else is wished")

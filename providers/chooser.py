@@ -37,12 +37,12 @@ class Chooser:
     def snapshot(self) -> Snapshot:
         """The providers as configured, their breakers, the latencies measured here."""
         known = self._providers.snapshot().providers
-        tripped = {
-            name: dataclasses.replace(known[name], breaker=view.status, retry_at=view.retry_at)
-            for name, view in self._breakers.tripped().items()
-            if name in known
-        }
-        return Snapshot({**known, **tripped} if tripped else known, self._latencies.view())
+        if tripped := self._breakers.tripped():
+            known = dict(known)
+            for name in tripped.keys() & known.keys():
+                view = tripped[name]
+                known[name] = dataclasses.replace(known[name], breaker=view.status, retry_at=view.retry_at)
+        return Snapshot(known, self._latencies.view())
 
     async def route(
         self,

@@ -37,6 +37,7 @@ RANK: dict[Reason, int] = {
     "last_resort": 6,
     "repair": 7,
 }
+"""In the order of precedence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +52,19 @@ class Choice:
         return bool(self.provider or self.model)
 
 
+NO_CHOICE = Choice()
+
+
 @dataclass(frozen=True, slots=True)
 class RouteRequest:
     """What the call needs, and what the parties wish. `context_tokens` counts the prompt plus the room for the answer; None where
     not known."""
 
-    explicit: Choice = Choice()
-    user: Choice = Choice()
-    skill: Choice = Choice()
-    organization: Choice = Choice()
-    default: Choice = Choice()
+    explicit: Choice = NO_CHOICE
+    user: Choice = NO_CHOICE
+    skill: Choice = NO_CHOICE
+    organization: Choice = NO_CHOICE
+    default: Choice = NO_CHOICE
     """What the environment prefers where no wish decides."""
     wish: Wish | None = None
     """Which models come first."""
@@ -87,22 +91,36 @@ def request_of(
 
     Of each wish the first party that has it decides; `local_only` holds as soon as one has it. `needs` are fields of RouteRequest.
     """
-    ranked = sorted(((reason, policy) for reason, policy in parties.items() if policy), key=lambda one: RANK[one[0]])
-    choices = {reason: Choice(policy.provider, policy.model) for reason, policy in ranked}
-    wish = next(((r, p) for r, p in ranked if p.force_cloud or p.prefer_local), None)
+    choices: dict[Reason, Choice] = {}
+    wish: Wish | None = None
+    wish_of: Reason = "request"
+    local_only = False
+    max_latency_ms: int | None = None
+    reasoning_effort: ReasoningEffort | None = None
+    for reason in RANK:
+        policy = parties.get(reason)
+        if policy is None:
+            continue
+        if policy.provider or policy.model:
+            choices[reason] = Choice(policy.provider, policy.model)
+        if wish is None and (policy.force_cloud or policy.prefer_local):
+            wish, wish_of = "cloud" if policy.force_cloud else "local", reason
+        local_only = local_only or policy.local_only
+        max_latency_ms = policy.max_latency_ms if max_latency_ms is None else max_latency_ms
+        reasoning_effort = reasoning_effort or policy.reasoning_effort
     return RouteRequest(
         kind=kind,
-        explicit=choices.get("request", Choice()),
-        user=choices.get("user", Choice()),
-        skill=choices.get("skill", Choice()),
-        organization=choices.get("organization", Choice()),
-        default=choices.get("default", Choice()),
-        wish=None if wish is None else "cloud" if wish[1].force_cloud else "local",
-        wish_of=wish[0] if wish else "request",
-        local_only=any(policy.local_only for _, policy in ranked),
+        explicit=choices.get("request", NO_CHOICE),
+        user=choices.get("user", NO_CHOICE),
+        skill=choices.get("skill", NO_CHOICE),
+        organization=choices.get("organization", NO_CHOICE),
+        default=choices.get("default", NO_CHOICE),
+        wish=wish,
+        wish_of=wish_of,
+        local_only=local_only,
         tainted=tainted,
-        max_latency_ms=next((p.max_latency_ms for _, p in ranked if p.max_latency_ms is not None), None),
-        reasoning_effort=next((p.reasoning_effort for _, p in ranked if p.reasoning_effort is not None), None),
+        max_latency_ms=max_latency_ms,
+        reasoning_effort=reasoning_effort,
         **needs,
     )
 

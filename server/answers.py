@@ -10,7 +10,7 @@ from fastapi import Request, Response
 
 from domain.errors import ConsiliumError, QuotaExceeded
 from domain.trace import current_trace_id
-from server.connected import while_connected
+from server.connected import Connected
 from server.errors import FAULT, error_response
 from server.one_shot import RunFailed
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 async def unless_gone(request: Request, work: Awaitable[T]) -> T | None:
     """The work's result; None, and the work cancelled, where the client went away first."""
-    with while_connected(request.receive):
+    async with Connected(request.receive):
         return await work
     return None
 

@@ -69,6 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     errors.install(app)
     # the busiest first: routes are matched one after the other
+    app.router.routes.append(completions.QUICK)
     for module in (
         completions,
         runs,

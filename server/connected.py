@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
-import anyio
 from starlette.types import Receive
 
 
-@contextmanager
-def while_connected(receive: Receive) -> Iterator[anyio.CancelScope]:
-    """The block is cancelled where the client goes away before its end; the scope's `cancelled_caught` tells.
+class Connected:
+    """`async with`: the block is cancelled, and no more, where the client goes away before its end.
 
     It runs in the caller's own task: what it has at hand goes out in the same round of the loop.
     """
-    scope = anyio.CancelScope()
 
-    async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._end = asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        await self._end.__aenter__()
+        self._watching = asyncio.create_task(self._watch())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self._watching.cancel()
+        try:
+            await self._end.__aexit__(kind, failure, trace)
+        except TimeoutError:
+            return True
+        return False
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
             pass
-        scope.cancel()
-
-    watching = asyncio.create_task(watch())
-    try:
-        with scope:
-            yield scope
-    finally:
-        watching.cancel()
+        self._end.reschedule(asyncio.get_running_loop().time())

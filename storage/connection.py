@@ -69,17 +69,17 @@ class BatchingConnection(AsyncConnection[DictRow]):
         self._conversion = Transformer(self)
         """Of all batches: a new one would look for the way of every type anew."""
 
-    async def batch(self, statements: Sequence[Statement]) -> list[list[DictRow]]:
-        """The rows of each statement; all are committed, or none. Must be called outside of a transaction.
+    async def batch(self, statements: Sequence[Statement], *, unread: int = 0) -> list[list[DictRow]]:
+        """The rows of each statement but the first `unread`; all are committed, or none. Must be called outside of a transaction.
 
         Raises what the first that failed raised. The transaction is the one every pipeline is until its sync, so that it needs
         neither BEGIN nor COMMIT: https://www.postgresql.org/docs/current/libpq-pipeline-mode.html
         """
         async with self.lock:
             self._check_connection_ok()
-            return await self.wait(self._batch_gen(statements))
+            return await self.wait(self._batch_gen(statements, unread))
 
-    def _batch_gen(self, statements: Sequence[Statement]) -> PQGen[list[list[DictRow]]]:
+    def _batch_gen(self, statements: Sequence[Statement], unread: int) -> PQGen[list[list[DictRow]]]:
         queries: list[PostgresQuery] = []
         for sql, params in statements:
             query = PostgresQuery(self._conversion)
@@ -120,7 +120,7 @@ class BatchingConnection(AsyncConnection[DictRow]):
         pgconn.exit_pipeline_mode()
         if failed is not None:
             raise error_from_result(failed, encoding=pgconn._encoding)
-        return [_rows(self._conversion, result) for result in results]
+        return [_rows(self._conversion, result) for result in results[unread:]]
 
     def _deallocate(self, name: bytes | None) -> PQGen[None]:
         """None is all statements of the connection, those of batches too: psycopg has them dropped after a rollback."""

@@ -97,7 +97,7 @@ class Database:
         """The rows of each statement: one transaction that sees one organisation, in one round trip."""
         conn = await self.pool.getconn()
         try:
-            return (await conn.batch([(SET_TENANT, [organization_id]), *statements]))[1:]
+            return await conn.batch([(SET_TENANT, [organization_id]), *statements], unread=1)
         finally:
             await self.pool.putconn(conn)
 

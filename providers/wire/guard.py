@@ -1,6 +1,7 @@
 """The guard of one streamed answer: deadlines, validation and coalescing, whatever the wire.
 
-The first delta goes out at once, later ones at most every WINDOW seconds, merged, and the rest as soon as the upstream has finished.
+The first delta goes out at once and gets a head start, later ones at most every WINDOW seconds, merged, and the rest as soon as the
+upstream has finished.
 A merged delta costs the vendor's class, LangGraph and the reader as much as a single one.
 """
 
@@ -12,12 +13,16 @@ from typing import TypeVar
 
 from domain.catalogue import Timeouts
 from domain.errors import ProviderProtocolError, ProviderUnavailable
+from providers.failures import broken_connection
 from providers.meter import Meter
 from providers.wire.dialect import Dialect
 from providers.wire.framing import Frames, FrameTooLong
 from providers.wire.reading import Reader
 
 WINDOW = 0.025
+HEAD_START = 0.001
+"""Seconds by which the first delta is ahead of the burst it came in. On a machine whose cores are all taken, who passes it on and who
+reads it wait for the core that would go on with the burst."""
 GRACE_SECONDS = 0.5
 """How long a finished upstream may take to end its response, so that the connection can be used again."""
 LATE = 0.1
@@ -104,6 +109,7 @@ async def guarded(
                     begun, flushed = True, now  # what came with it can wait
                     for piece in dialect.flush():
                         yield piece
+                    await asyncio.sleep(HEAD_START)
             if moved:
                 begun = True
                 limit = timeouts.between_tokens
@@ -126,10 +132,14 @@ async def guarded(
 
 
 async def _drain(reader: Reader) -> None:
-    """Read on to the end of the response, for a moment."""
+    """Read on to the end of the response, for a moment. The answer is whole, however its connection ends."""
     deadline = asyncio.get_running_loop().time() + GRACE_SECONDS
-    while not reader.ended and await reader.read(deadline) is not None:
-        pass
+    try:
+        while not reader.ended and await reader.read(deadline) is not None:
+            pass
+    except Exception as failure:
+        if broken_connection(failure, "") is None:
+            raise
 
 
 def _framed(frames: Frames, data: bytes, provider: str) -> list[bytes]:

@@ -34,12 +34,20 @@ class Received:
     def __init__(self, content: aiohttp.StreamReader) -> None:
         self._content = content
         self._early = EARLY
+        self._failure: BaseException | None = None
 
     @property
     def ended(self) -> bool:
-        return self._content.at_eof()
+        return self._content.at_eof() and self._failure is None
 
     async def read(self, deadline: float) -> bytes | None:
+        if self._failure is not None:
+            raise self._failure
+        if (failure := self._content.exception()) is not None:
+            # aiohttp tells what broke it off before what had come by then
+            self._failure = failure
+            self._content.set_exception(None)  # type: ignore[arg-type]
+            return self._content.read_nowait()
         try:
             async with asyncio.timeout_at(None if deadline == float("inf") else deadline):
                 if self._early:

@@ -16,7 +16,7 @@ class Reader(Protocol):
 
     @property
     def ended(self) -> bool:
-        """Whether everything was taken."""
+        """Whether everything was taken and nothing broke it off."""
         ...
 
     async def read(self, deadline: float) -> bytes | None:
@@ -43,8 +43,8 @@ class Pump:
 
     @property
     def ended(self) -> bool:
-        """Whether everything was taken."""
-        return self._done and not self._pieces
+        """Whether everything was taken. What broke it off is still to come, of `read`."""
+        return self._done and not self._pieces and self._failure is None
 
     async def read(self, deadline: float) -> bytes | None:
         if not self._pieces and not self._done:

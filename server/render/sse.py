@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
-import anyio
 import orjson
 import structlog
 from langchain_core.messages import AIMessageChunk, BaseMessage, BaseMessageChunk, RemoveMessage
@@ -20,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from domain.errors import InvalidInput
 from domain.runs import Event
-from server.connected import while_connected
+from server.connected import Connected
 from server.render.serialize import dumps, only
 
 log = structlog.get_logger(__name__)
@@ -230,15 +229,14 @@ class EventStream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = True
         try:
-            with while_connected(receive):
+            async with Connected(receive):
                 gone = not await self._send_all(send)
         except StreamCut:
             gone = False
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._chunks.aclose()
-                if gone and self._on_disconnect is not None:
-                    await self._on_disconnect()
+            await self._chunks.aclose()
+            if gone and self._on_disconnect is not None:
+                await self._on_disconnect()
 
     async def _send_all(self, send: Send) -> bool:
         """Whether the client took everything."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import orjson
 import structlog
 from fastapi import APIRouter, Request, Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from domain.errors import ConsiliumError, InvalidInput, UnknownModel
@@ -21,7 +22,7 @@ from domain.trace import current_trace_id
 from providers.call import Retraction
 from providers.wire.openai import Chunk
 from server.completion_request import CompletionRequest, read_completion
-from server.connected import while_connected
+from server.connected import Connected
 from server.deps import AppState, caller_of, state_of
 from server.errors import error_response
 from server.feed import COMPLETE, Complete, Feed
@@ -97,6 +98,11 @@ async def chat_completions(request: Request) -> Response:
         return Response(status_code=GONE)
     content = whole_answer(chunks, answer.usage_chunk(call.usage())["usage"])
     return Settled(feed, content, _headers(call, asked))
+
+
+QUICK = Route("/v1/chat/completions", chat_completions, methods=["POST"])
+"""The same route without FastAPI's layers, which take 0.15 ms of a first token. To be matched before the router's, which has it
+described."""
 
 
 def _headers(call: GatewayCall, asked: CompletionRequest) -> dict[str, str]:
@@ -266,7 +272,7 @@ def _refused(failed: AnswerFailed) -> Response:
 async def _unless_gone(request: Request, feed: Feed[Any], work: Awaitable[T]) -> T | None:
     """What `work` gives; None where the client left meanwhile, which ends the feed."""
     try:
-        with while_connected(request.receive):
+        async with Connected(request.receive):
             return await work
         await feed.cancel()
         return None

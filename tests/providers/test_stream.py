@@ -18,6 +18,7 @@ from domain.errors import (
 from domain.ids import ChunkId, DocumentId
 from domain.knowledge import Source
 from domain.sources import render_sources
+from providers.meter import Meter
 from providers.registry import Providers
 from providers.stream import stream_chat
 from retrieval.analyse import analyse
@@ -170,6 +171,27 @@ async def test_failures_in_our_words(
         await collect(providers, wire)
     assert "sk-secret-key" not in failed.value.message + str(failed.value.details)
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_what_came_before_the_connection_broke_is_counted(providers: Providers, server: Upstream, wire: str) -> None:
+    server.policy = fixed(*["x" * 30] * 40)
+    server.fail("reset_midway", after=21)
+    meter = Meter(10)
+    with pytest.raises(ProviderUnavailable):
+        await collect(providers, wire, meter=meter)
+    # of the chunks, those that tell of the role and the like are none of the answer
+    assert 180 <= meter.usage().completion <= 210
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_a_whole_answer_stays_whole_however_its_connection_ends(
+    providers: Providers, server: Upstream, wire: str
+) -> None:
+    server.fail("reset_at_end")
+    answer = await collect(providers, wire)
+    assert answer.text == "The answer is 42."
+    assert answer.response_metadata["finish_reason"] == "stop"
 
 
 @pytest.mark.parametrize("wire", WIRES)

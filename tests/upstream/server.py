@@ -46,8 +46,8 @@ _STATUS = {
 }  # fmt: skip
 _UNANSWERED = frozenset({"reset", "silent", "gateway_timeout"})
 """Faults before the answer begins, whose request the server has read and counted all the same."""
-_MIDWAY = frozenset({"reset_midway", "cut", "half_chunk", "error_midway", "stall", "keepalives"})
-"""Faults that strike after so many chunks, or not at all where there are fewer."""
+_MIDWAY = frozenset({"reset_midway", "cut", "half_chunk", "error_midway", "stall", "keepalives", "reset_at_end"})
+"""Faults that strike after so many chunks, or not at all where there are fewer; or when all are out."""
 STALL_SECONDS = 30.0
 """A stalled stream ends by itself after this, or when the client leaves."""
 
@@ -222,6 +222,9 @@ class Upstream:
                 if self.chunk_seconds:
                     await asyncio.sleep(self.chunk_seconds)
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            if planned is not None and planned.fault == "reset_at_end":
+                _abort(send)
+                return True
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return True
         finally:

@@ -23,6 +23,7 @@ StreamFault = Literal[
     "error_midway",  # the provider reports an error after so many chunks and ends the stream
     "stall",
     "keepalives",
+    "reset_at_end",  # the connection breaks after the last chunk, before the response's end
 ]
 SPLIT = 12
 """Characters of arguments in one delta."""
