@@ -174,7 +174,9 @@ async def test_failures_in_our_words(
 
 
 @pytest.mark.parametrize("wire", WIRES)
-async def test_what_came_before_the_connection_broke_is_counted(providers: Providers, server: Upstream, wire: str) -> None:
+async def test_what_came_before_the_connection_broke_is_counted(
+    providers: Providers, server: Upstream, wire: str
+) -> None:
     server.policy = fixed(*["x" * 30] * 40)
     server.fail("reset_midway", after=21)
     meter = Meter(10)
