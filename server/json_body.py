@@ -30,7 +30,7 @@ def checked_json(body: bytes) -> bytes:
     if b"\x00" in body:
         raise InvalidJson("a NUL character", position=body.index(b"\x00"))
     try:
-        value = json.loads(text, parse_constant=_constant, parse_int=_integer, parse_float=_float)
+        value = _DECODER.decode(text)
     except json.JSONDecodeError:
         return body
     except RecursionError:
@@ -72,3 +72,6 @@ def _float(digits: str) -> float:
     if not math.isfinite(value) or abs(value) >= _LIMIT:
         raise InvalidInput("body", "has a number beyond 64 bits")
     return value
+
+
+_DECODER = json.JSONDecoder(parse_constant=_constant, parse_int=_integer, parse_float=_float)

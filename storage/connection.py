@@ -105,6 +105,7 @@ class BatchingConnection(AsyncConnection[DictRow]):
             expected.append(None)
         pgconn.pipeline_sync()
         yield from send(pgconn)
+        pgconn.consume_input()  # where the server took our core it has answered by now, and there is nothing to wait for
         results: list[PGresult] = []
         failed: PGresult | None = None
         for prepared in expected:
