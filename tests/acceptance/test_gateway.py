@@ -197,6 +197,17 @@ async def test_a_wrong_request_names_its_parameter(
     assert upstream.requests == []
 
 
+async def test_the_completions_are_described_and_only_posted(serving: Serving, upstream: Upstream) -> None:
+    async with serving(upstream, "openai") as server, server.http() as http:
+        described = (await http.get("/openapi.json")).json()["paths"]["/v1/chat/completions"]
+        assert list(described) == ["post"]
+        assert "model" in described["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+        wrong = await http.get("/v1/chat/completions")
+    assert wrong.status_code == 405
+    assert wrong.headers["allow"] == "POST"
+    assert wrong.json()["error"]["message"] == "/v1/chat/completions has no method GET."
+
+
 async def test_without_a_token(serving: Serving, upstream: Upstream) -> None:
     async with serving(upstream) as server:
         asking = AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
