@@ -28,6 +28,10 @@ from providers.route import (
     Snapshot,
 )
 
+NOT_CONFIGURED = "it is not configured"
+_elimination = lru_cache(maxsize=1000)(Elimination)
+"""For reasons that don't change from call to call: the same few come out at each."""
+
 
 def choose(request: RouteRequest, catalogue: Catalogue, snapshot: Snapshot) -> Route:
     """Order the models for a call.
@@ -108,11 +112,11 @@ def _default_model(state: ProviderState | None, kind: Kind) -> str | None:
 
 def _without_default(spec: ProviderSpec, state: ProviderState | None, kind: Kind) -> Elimination:
     if state is not None and state.unusable:
-        return _out(spec.name, None, "unusable", state.unusable)
+        return _elimination(spec.name, None, "unusable", state.unusable)
     if kind == "embed" and state is not None:
         why = f"set {spec.embed_model_env}" if spec.embed_model_env else "it makes no embeddings"
-        return _out(spec.name, None, "no_embeddings", why)
-    return _out(spec.name, None, "unusable", NOT_CONFIGURED)
+        return _elimination(spec.name, None, "no_embeddings", why)
+    return _elimination(spec.name, None, "unusable", NOT_CONFIGURED)
 
 
 _DEFAULTS = [(field.name, field.default) for field in fields(RouteRequest)]
@@ -197,9 +201,6 @@ def _in_provider(spec: ProviderSpec, name: str, snapshot: Snapshot, kind: Kind) 
 
 
 Out = Callable[[Obstacle, str], Elimination]
-NOT_CONFIGURED = "it is not configured"
-_out = lru_cache(maxsize=1000)(Elimination)
-"""What is out is out for the same reason at the next call."""
 
 
 def _obstacle(
@@ -207,7 +208,7 @@ def _obstacle(
 ) -> Elimination | None:
     state = snapshot.providers.get(spec.name)
     if state is None or state.unusable is not None:
-        return _out(spec.name, model, "unusable", NOT_CONFIGURED if state is None else state.unusable)
+        return _elimination(spec.name, model, "unusable", NOT_CONFIGURED if state is None else state.unusable)
 
     def out(code: Obstacle, why: str) -> Elimination:
         return Elimination(spec.name, model, code, why)

@@ -37,11 +37,13 @@ class Chooser:
     def snapshot(self) -> Snapshot:
         """The providers as configured, their breakers, the latencies measured here."""
         known = self._providers.snapshot().providers
-        if tripped := self._breakers.tripped():
-            known = dict(known)
-            for name in tripped.keys() & known.keys():
-                view = tripped[name]
-                known[name] = dataclasses.replace(known[name], breaker=view.status, retry_at=view.retry_at)
+        if views := self._breakers.tripped():
+            tripped = {
+                name: dataclasses.replace(known[name], breaker=view.status, retry_at=view.retry_at)
+                for name, view in views.items()
+                if name in known
+            }
+            known = {**known, **tripped}
         return Snapshot(known, self._latencies.view())
 
     async def route(

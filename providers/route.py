@@ -37,7 +37,7 @@ RANK: dict[Reason, int] = {
     "last_resort": 6,
     "repair": 7,
 }
-"""In the order of precedence."""
+"""In the order of precedence, in which `request_of` asks the parties."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,22 @@ from starlette.types import Receive
 
 
 class Connected:
-    """`async with`: the block is cancelled, and no more, where the client goes away before its end.
+    """`async with`: the block is cancelled where the client goes away before its end, and what follows it goes on.
 
-    It runs in the caller's own task: what it has at hand goes out in the same round of the loop.
+    It runs in the caller's own task: what it has at hand goes out in the same round of the loop. It is cancelled once; a block that
+    awaits what may keep that to itself, as `asyncio.wait_for` does, asks `left`.
     """
 
     def __init__(self, receive: Receive) -> None:
+        self.left = False
+        """Whether the client has gone."""
         self._receive = receive
         self._end = asyncio.timeout(None)
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> Connected:
         await self._end.__aenter__()
         self._watching = asyncio.create_task(self._watch())
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
@@ -35,4 +39,5 @@ class Connected:
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self.left = True
         self._end.reschedule(asyncio.get_running_loop().time())

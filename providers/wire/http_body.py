@@ -29,7 +29,10 @@ class Outgoing(BytesPayload):
 
 
 class Received:
-    """The body of a response, as a Reader: what has come is in aiohttp's buffer, so a read broken off at its deadline loses nothing."""
+    """The body of a response, as a Reader: what has come is in aiohttp's buffer, so a read broken off at its deadline loses nothing.
+
+    A read may give b"" before the end, too: before what broke it off.
+    """
 
     def __init__(self, content: aiohttp.StreamReader) -> None:
         self._content = content
@@ -44,7 +47,7 @@ class Received:
         if self._failure is not None:
             raise self._failure
         if (failure := self._content.exception()) is not None:
-            # aiohttp tells what broke it off before what had come by then
+            # aiohttp tells it before what had come by then, and gives that only to whoever has it forget the failure
             self._failure = failure
             self._content.set_exception(None)  # type: ignore[arg-type]
             return self._content.read_nowait()
@@ -57,6 +60,9 @@ class Received:
                 return await self._content.readany()
         except TimeoutError:
             return None
+        except RuntimeError as closed:
+            # what aiohttp says of a connection it closed itself, for a response it can't parse
+            raise aiohttp.ClientPayloadError(str(closed)) from closed
 
     async def stop(self) -> None:
         """The connection is its response's to close."""

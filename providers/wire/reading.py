@@ -20,7 +20,8 @@ class Reader(Protocol):
         ...
 
     async def read(self, deadline: float) -> bytes | None:
-        """What has come, b"" at the end; None where nothing came before the deadline, on the loop's clock. Raises what broke it off."""
+        """What has come, b"" at the end (`ended` tells); None where nothing came before the deadline, on the loop's clock. Raises what
+        broke it off."""
         ...
 
     async def stop(self) -> None:

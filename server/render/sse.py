@@ -229,8 +229,8 @@ class EventStream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = True
         try:
-            async with Connected(receive):
-                gone = not await self._send_all(send)
+            async with Connected(receive) as client:
+                gone = not await self._send_all(send, client)
         except StreamCut:
             gone = False
         finally:
@@ -238,7 +238,7 @@ class EventStream(StreamingResponse):
             if gone and self._on_disconnect is not None:
                 await self._on_disconnect()
 
-    async def _send_all(self, send: Send) -> bool:
+    async def _send_all(self, send: Send, client: Connected) -> bool:
         """Whether the client took everything."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         clock = asyncio.get_running_loop().time
@@ -246,6 +246,8 @@ class EventStream(StreamingResponse):
             # one for all chunks: a scope for each is a good part of sending it
             async with asyncio.timeout(None) as patience:
                 async for chunk in self._chunks:
+                    if client.left:
+                        return False
                     if chunk:
                         patience.reschedule(clock() + SEND_TIMEOUT_SECONDS)
                         await send({"type": "http.response.body", "body": chunk, "more_body": True})

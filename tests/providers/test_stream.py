@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessageChunk, HumanMessage, SystemMessage
 
+from domain.catalogue import Catalogue
 from domain.errors import (
     ProviderError,
     ProviderProtocolError,
@@ -24,6 +26,7 @@ from providers.stream import stream_chat
 from retrieval.analyse import analyse
 from tests.upstream.reply import Call, Reply, competent, fixed
 from tests.upstream.server import Upstream
+from tests.upstream.wires import openai_sse
 
 SEARCH = {
     "type": "function",
@@ -194,6 +197,39 @@ async def test_a_whole_answer_stays_whole_however_its_connection_ends(
     answer = await collect(providers, wire)
     assert answer.text == "The answer is 42."
     assert answer.response_metadata["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_chunks_that_can_not_be_parsed(catalogue: Catalogue, whole: bool) -> None:
+    """Of an answer that is whole before they come nothing is lost; any other is the provider's failure."""
+    deltas = list(openai_sse(Reply(["The ", "answer."]), "m", usage=False))
+    sent = deltas[1:] if whole else deltas[1:-1]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        writer.write(head + framed(deltas[:1]))
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(framed(sent) + b"no length\r\n")
+        await reader.read()
+        writer.close()
+
+    def framed(chunks: list[bytes]) -> bytes:
+        return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+
+    broken = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{broken.sockets[0].getsockname()[1]}/v1"
+    providers = Providers(catalogue, {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "sk-secret-key"}, analyse)
+    try:
+        if whole:
+            assert (await collect(providers, "openai")).text == "The answer."
+        else:
+            with pytest.raises(ProviderUnavailable):
+                await collect(providers, "openai")
+    finally:
+        await providers.aclose()
+        broken.close()
 
 
 @pytest.mark.parametrize("wire", WIRES)

@@ -1,5 +1,5 @@
--- Most organisations limit nothing but themselves: neither limits nor counts of users and models are looked for where there are none,
--- which is a seventh of a reservation's round trip.
+-- Where an organisation has set no limits there are none to be put together, and where none of its users and models are counted
+-- today nothing is to be counted for them: a seventh of a reservation's round trip.
 
 -- Hold tokens under every limit that applies and write the ledger entry, or neither: `granted` says which, and `scope` and
 -- `subject` whose limit refused. A repeated entry takes nothing again.
