@@ -264,6 +264,27 @@ async def test_the_first_delta_of_a_burst_goes_out_alone(wire: str) -> None:
 
 
 @pytest.mark.parametrize("wire", WIRES)
+async def test_the_first_delta_has_a_head_start(wire: str) -> None:
+    """What is waiting to pass it on does so before the rest of its burst is looked at, all of which is at hand."""
+    words = [f"word{n} " for n in range(50)]
+    paced = Paced()
+    frames, dialect = parts(wire, Meter(1))
+    out = aiter(guarded(Pump(aiter(paced)), frames, dialect, PATIENT))
+    paced.chunks.put_nowait(b"".join(stream_of(wire, Reply(words))))
+    paced.chunks.put_nowait(None)
+    got: list[Any] = []
+    read = read_of(wire)
+    passed_on: list[str] = []
+    async with asyncio.timeout(5):
+        while not read(got)[0]:
+            got.append(await anext(out))
+        asyncio.get_running_loop().call_soon(passed_on.append, read(got)[0])
+        while read(got)[0] == "word0 ":
+            got.append(await anext(out))
+    assert passed_on == ["word0 "]
+
+
+@pytest.mark.parametrize("wire", WIRES)
 async def test_a_delta_waits_no_longer_than_the_window(wire: str) -> None:
     """Also while the provider says nothing more."""
     chunks = stream_of(wire, Reply(["one ", "two ", "three"]))
